@@ -1,0 +1,1 @@
+//! Lands files in a data lake, exactly once.
