@@ -1,0 +1,90 @@
+//! The configuration: parsed into the file's shape, then converted once into these validated types.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::schema::SchemaSettings;
+use crate::sink::{RollSettings, SinkSettings};
+use crate::source::SourceSettings;
+
+/// A value that must appear in no log, error, report, manifest, journal or page.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    #[must_use]
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value itself, for the library that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub agent: AgentSettings,
+    pub pipelines: Vec<PipelineSettings>,
+}
+
+#[derive(Clone, Debug)]
+pub struct AgentSettings {
+    /// Absolute.
+    pub state_dir: PathBuf,
+    /// At least 1: `0` is already replaced by the number of cores.
+    pub lanes: usize,
+    pub memory: u64,
+    /// 0: no limit.
+    pub staging_bytes_max: u64,
+    pub free_bytes_min: u64,
+    pub stop_after: Duration,
+    /// Empty: none.
+    pub http: String,
+    pub http_public: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct PipelineSettings {
+    pub name: String,
+    pub source: SourceSettings,
+    pub schema: SchemaSettings,
+    pub sink: SinkSettings,
+    pub roll: RollSettings,
+    pub lake: LakeSettings,
+}
+
+#[derive(Clone, Debug)]
+pub enum LakeSettings {
+    Fs {
+        /// Absolute.
+        root: PathBuf,
+    },
+    S3(S3Settings),
+}
+
+#[derive(Clone, Debug)]
+pub struct S3Settings {
+    pub bucket: String,
+    /// Key prefix without leading or trailing `/`; empty for the whole bucket.
+    pub root: String,
+    /// With scheme; credentials inside are refused.
+    pub endpoint: String,
+    pub region: String,
+    pub access_key_id: Option<Secret>,
+    pub secret_access_key: Option<Secret>,
+    pub session_token: Option<Secret>,
+    /// PEM bundle to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    pub conditional_writes: bool,
+    /// Options passed to opendal's S3 service as they are, from the allowed list.
+    pub options: Vec<(String, Secret)>,
+}

@@ -1,0 +1,364 @@
+//! The identities that everything else is counted in: files, segments, offsets, digests.
+//!
+//! Pure values: nothing here does I/O or reads a clock.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// XXH3-128 of some bytes: of a data file, a segment, or (then called a *fingerprint*) a spooled file.
+///
+/// It guards against accidents (torn writes, changed files, mixed-up names), not against somebody who
+/// forges collisions: whoever may write into the spool may land what they like anyhow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub u128);
+
+impl Digest {
+    /// The digest of `bytes`, in one go.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_128(bytes))
+    }
+}
+
+/// Computes a [`Digest`] over bytes that arrive in pieces.
+#[derive(Clone)]
+pub struct Digester(Box<xxhash_rust::xxh3::Xxh3>);
+
+impl Default for Digester {
+    fn default() -> Self {
+        Self(Box::new(xxhash_rust::xxh3::Xxh3::new()))
+    }
+}
+
+impl Digester {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest(self.0.digest128())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.len() != 32 {
+            return Err(format!(
+                "`{text}` is not a digest: 32 hexadecimal digits are"
+            ));
+        }
+        u128::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| format!("`{text}` is not a digest: 32 hexadecimal digits are"))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// 64 random bits that name a journal for ever; 16 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JournalId(pub u64);
+
+impl fmt::Display for JournalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for JournalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JournalId({self})")
+    }
+}
+
+impl FromStr for JournalId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() == 16
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if !digits {
+            return Err(format!(
+                "`{text}` is not a journal id: 16 hexadecimal digits are"
+            ));
+        }
+        u64::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|e| e.to_string())
+    }
+}
+
+impl Serialize for JournalId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for JournalId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// A batch's number within its pipeline and journal: 1, 2, 3, … without a gap.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+)]
+#[serde(transparent)]
+pub struct BatchNumber(pub u64);
+
+impl BatchNumber {
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for BatchNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A spooled file's row in the journal. Given out in memory by the one agent that holds the journal's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FileId(pub i64);
+
+/// A path below the spool directory, any bytes but NUL, `/` between components, never absolute, no `.` or `..`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RelativePath(Arc<[u8]>);
+
+impl RelativePath {
+    /// # Errors
+    /// An empty, absolute or climbing path, said in words.
+    pub fn new(bytes: &[u8]) -> Result<Self, String> {
+        let bad = bytes.is_empty()
+            || bytes.contains(&0)
+            || bytes
+                .split(|b| *b == b'/')
+                .any(|part| part.is_empty() || part == b"." || part == b"..");
+        if bad {
+            return Err(format!(
+                "`{}` is not a path below the spool",
+                bytes.escape_ascii()
+            ));
+        }
+        Ok(Self(bytes.into()))
+    }
+
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    #[must_use]
+    pub fn as_path(&self) -> &std::path::Path {
+        use std::os::unix::ffi::OsStrExt;
+        std::path::Path::new(std::ffi::OsStr::from_bytes(&self.0))
+    }
+
+    /// The last component.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        match self.0.iter().rposition(|b| *b == b'/') {
+            Some(at) => &self.0[at + 1..],
+            None => &self.0,
+        }
+    }
+
+    /// The directory part without the last `/`, empty at the top.
+    #[must_use]
+    pub fn parent(&self) -> &[u8] {
+        match self.0.iter().rposition(|b| *b == b'/') {
+            Some(at) => &self.0[..at],
+            None => &[],
+        }
+    }
+
+    /// Text for people: control characters and bytes that are not UTF-8 as `\xNN`, `\` doubled.
+    #[must_use]
+    pub fn escaped(&self) -> String {
+        let mut text = String::with_capacity(self.0.len());
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c == '\\' {
+                    text.push_str("\\\\");
+                } else if c.is_control() {
+                    let mut buffer = [0; 4];
+                    for b in c.encode_utf8(&mut buffer).bytes() {
+                        text.push_str(&format!("\\x{b:02x}"));
+                    }
+                } else {
+                    text.push(c);
+                }
+            }
+            for b in chunk.invalid() {
+                text.push_str(&format!("\\x{b:02x}"));
+            }
+        }
+        text
+    }
+
+    /// The bytes that [`Self::escaped`] was made from.
+    ///
+    /// # Errors
+    /// An escape that is not `\\` or `\xNN`, or a path that [`Self::new`] refuses.
+    pub fn from_escaped(text: &str) -> Result<Self, String> {
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text.as_bytes();
+        while let Some((&b, tail)) = rest.split_first() {
+            if b != b'\\' {
+                bytes.push(b);
+                rest = tail;
+                continue;
+            }
+            match tail {
+                [b'\\', after @ ..] => {
+                    bytes.push(b'\\');
+                    rest = after;
+                }
+                [b'x', high, low, after @ ..] => {
+                    let digits = [*high, *low];
+                    let value = std::str::from_utf8(&digits)
+                        .ok()
+                        .and_then(|d| u8::from_str_radix(d, 16).ok())
+                        .ok_or_else(|| format!("`{text}` has a broken escape"))?;
+                    bytes.push(value);
+                    rest = after;
+                }
+                _ => return Err(format!("`{text}` has a broken escape")),
+            }
+        }
+        Self::new(&bytes)
+    }
+}
+
+impl fmt::Display for RelativePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.escaped())
+    }
+}
+
+impl fmt::Debug for RelativePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RelativePath({self})")
+    }
+}
+
+/// In JSON a path is its escaped form, which loses nothing.
+impl Serialize for RelativePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RelativePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_escaped(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a stat call says of a spooled file. Two stats of an untouched file are equal but for `device`, which
+/// changes over a reboot and is compared only within one mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStat {
+    pub inode: u64,
+    pub device: u64,
+    /// Bytes on disk, compressed as it lies there.
+    pub size: u64,
+    /// Nanoseconds since 1970; negative before.
+    pub mtime_ns: i64,
+}
+
+impl FileStat {
+    /// Same inode, size and time: the file was not touched.
+    #[must_use]
+    pub fn untouched(&self, other: &Self) -> bool {
+        self.inode == other.inode && self.size == other.size && self.mtime_ns == other.mtime_ns
+    }
+}
+
+/// A run of whole records of one spooled file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    pub file: FileId,
+    /// Byte offsets into the decompressed stream, `[from, to)`. Segments of a file join on: what is no record
+    /// (blank lines, a header, a BOM, commas of a JSON array) belongs to the segment it stands in.
+    pub from: u64,
+    pub to: u64,
+    /// Line number (from 1) of the first byte.
+    pub line: u64,
+    /// Records framed in it, rejects included.
+    pub records: u64,
+    /// Nothing of the file follows.
+    pub last: bool,
+    /// Of the bytes `[from, to)`.
+    pub digest: Digest,
+}
+
+impl Segment {
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.to - self.from
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_escaped_path_comes_back_byte_for_byte() {
+        for bytes in [
+            &b"a/b.json"[..],
+            b"x\\y",
+            b"\xff\xfe/z",
+            "\u{1f600}\u{85}\n".as_bytes(),
+        ] {
+            let path = RelativePath::new(bytes).unwrap();
+            assert_eq!(RelativePath::from_escaped(&path.escaped()).unwrap(), path);
+        }
+    }
+
+    #[test]
+    fn a_climbing_path_is_refused() {
+        for bytes in [&b""[..], b"/a", b"a//b", b"../a", b"a/./b", b"a\0b"] {
+            assert!(RelativePath::new(bytes).is_err());
+        }
+    }
+}
