@@ -1,0 +1,162 @@
+//! One pipeline, whole: starts safely, recovers, lands, and starts over from the journal whenever what is in memory
+//! can no longer be trusted.
+//!
+//! ```text
+//! start   lock and claim the spool, compare the journal with the lake's manifests      start.rs
+//! episode recover ─► source ─► channel ─► lanes ─► stage ─► committer                  episode.rs, lanes.rs, batch.rs
+//!            ▲                                                  │
+//!            └── rewind: abandon the open batch, read the journal again
+//! commit  manifest, land, commit, follow-up work                                       committer.rs, followup.rs
+//! ```
+//!
+//! Nothing in memory is needed for correctness: an episode may be dropped at any moment, which is what a kill does, so
+//! every doubt (a file that changed under the source, a full staging disk, an operator's request) ends the episode and
+//! the next one begins with what the journal says.
+
+mod batch;
+mod committer;
+mod episode;
+mod followup;
+mod lanes;
+mod report;
+mod start;
+mod stop;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::config::{AgentSettings, PipelineSettings};
+use crate::journal::Journal;
+use crate::lake::Lake;
+use crate::spool::Spool;
+
+pub use committer::{Committer, Look};
+pub use report::{PipelineReport, Tally};
+pub use start::{Started, read_claim, refuse_foreign_manifests, start, write_claim};
+pub use stop::Stop;
+
+/// Why a pipeline ended before all was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// A person must act: the lake, the spool or the journal failed for good, a conflict, too many rejects.
+    #[error("{0}")]
+    Stopped(String),
+    /// A passing fault outlasted its retries, or a signal or the deadline came first.
+    #[error("{0}")]
+    NotDone(String),
+    /// A live agent holds the spool or the journal.
+    #[error("{0}")]
+    Locked(String),
+    /// The program is wrong.
+    #[error("{0}")]
+    Bug(String),
+}
+
+impl From<crate::journal::JournalError> for Halt {
+    fn from(error: crate::journal::JournalError) -> Self {
+        use crate::journal::JournalError as E;
+        match &error {
+            E::Unusable { .. } => Self::Stopped(error.to_string()),
+            E::Locked { .. } => Self::Locked(error.to_string()),
+            E::Fatal { full: true, .. } => Self::NotDone(error.to_string()),
+            E::Fatal { .. } => Self::Stopped(error.to_string()),
+            E::Refused(_) => Self::Bug(error.to_string()),
+        }
+    }
+}
+
+impl From<crate::lake::LakeError> for Halt {
+    fn from(error: crate::lake::LakeError) -> Self {
+        match error.class {
+            crate::lake::ErrorClass::Transient => Self::NotDone(error.to_string()),
+            crate::lake::ErrorClass::Permanent => Self::Stopped(error.to_string()),
+        }
+    }
+}
+
+impl From<crate::spool::SpoolError> for Halt {
+    fn from(error: crate::spool::SpoolError) -> Self {
+        Self::Stopped(error.to_string())
+    }
+}
+
+/// What a pipeline works with. The simulation puts its own ports here.
+#[derive(Clone)]
+pub struct Ports {
+    pub clock: Arc<dyn Clock>,
+    pub journal: Arc<dyn Journal>,
+    pub lake: Arc<dyn Lake>,
+    pub spool: Arc<dyn Spool>,
+}
+
+/// What a pipeline is told by its agent.
+#[derive(Clone)]
+pub struct Orders {
+    /// End once the spool is drained.
+    pub once: bool,
+    pub stop: Arc<Stop>,
+    /// Set by the agent after it changed the journal for an operator: abandon the open batch, read the journal again.
+    pub rewind: Arc<AtomicBool>,
+}
+
+pub struct Pipeline {
+    pub settings: Arc<PipelineSettings>,
+    pub agent: Arc<AgentSettings>,
+    pub ports: Ports,
+    pub orders: Orders,
+    pub tally: Arc<Tally>,
+    /// This pipeline's share of `memory`.
+    pub memory: u64,
+    pub staging_dir: PathBuf,
+}
+
+impl Pipeline {
+    /// Runs until drained (`once`), stopped or halted. Nothing is lost by whatever comes back.
+    pub fn run(&self) -> Result<(), Halt> {
+        let name = self.settings.name.as_str();
+        let started = start(self)?;
+        info!(pipeline = name, journal = %self.ports.journal.id(), lake = self.ports.lake.identity(), "started");
+        let mut failures = 0_u32;
+        loop {
+            self.orders.rewind.store(false, Ordering::SeqCst);
+            match episode::run(self, &started) {
+                Ok(episode::Ended::Drained | episode::Ended::Stopped) => return Ok(()),
+                Ok(episode::Ended::Rewind) => {
+                    failures = 0;
+                    info!(pipeline = name, "rewound to the journal");
+                }
+                Err(Halt::NotDone(message)) if self.may_try_again(failures) => {
+                    failures += 1;
+                    let pause = backoff(failures);
+                    warn!(pipeline = name, %message, pause_seconds = pause.as_secs(), "passing fault, trying again");
+                    self.tally.waits_for(&message);
+                    if self.orders.stop.wait(pause) {
+                        return Err(Halt::NotDone(message));
+                    }
+                }
+                Err(halt) => {
+                    error!(pipeline = name, reason = %halt, "halted");
+                    return Err(halt);
+                }
+            }
+        }
+    }
+
+    /// A daemon tries for ever, since a person would do the same; `--once` three times, as its caller runs it again.
+    fn may_try_again(&self, failures: u32) -> bool {
+        !self.orders.stop.is_set() && (!self.orders.once || failures < 2)
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.orders.stop.is_set()
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    Duration::from_secs(1 << failures.min(6))
+}

@@ -1,0 +1,136 @@
+//! What a run did, counted while it does it: for the report, `/metrics`, progress and the exit code.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use crate::protocol::{DataFileKind, Manifest, RollReason};
+
+/// One element of `pipelines` in the report.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PipelineReport {
+    pub name: String,
+    /// Spooled files committed whole in this run.
+    pub files: u64,
+    pub files_quarantined: u64,
+    pub files_resent: u64,
+    pub files_waiting: u64,
+    pub records_read: u64,
+    pub records_landed: u64,
+    pub records_rejected: u64,
+    /// Decompressed bytes of committed segments.
+    pub bytes_read: u64,
+    pub bytes_landed: u64,
+    /// Paths under the lake's root.
+    pub data_files: Vec<String>,
+    pub reject_files: Vec<String>,
+    pub batches: u64,
+    pub roll_reasons: BTreeMap<&'static str, u64>,
+    pub seconds: f64,
+    pub exit_reason: String,
+}
+
+/// Counts of one pipeline, shared between its threads and whoever looks on.
+#[derive(Default)]
+pub struct Tally {
+    report: Mutex<PipelineReport>,
+    waiting_for: Mutex<String>,
+    /// Records and bytes taken by lanes, committed or not: for progress.
+    pub records_taken: AtomicU64,
+    pub bytes_taken: AtomicU64,
+    pub open_batch_records: AtomicU64,
+    pub open_batch_bytes: AtomicU64,
+    pub lake_errors: AtomicU64,
+}
+
+impl Tally {
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let tally = Self::default();
+        tally.edit().name = name.to_owned();
+        tally
+    }
+
+    fn edit(&self) -> MutexGuard<'_, PipelineReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[must_use]
+    pub fn report(&self) -> PipelineReport {
+        self.edit().clone()
+    }
+
+    pub fn set_ending(&self, seconds: f64, exit_reason: &str) {
+        let mut report = self.edit();
+        report.seconds = seconds;
+        exit_reason.clone_into(&mut report.exit_reason);
+    }
+
+    pub fn rolled(&self, reason: RollReason) {
+        *self
+            .edit()
+            .roll_reasons
+            .entry(reason.as_str())
+            .or_default() += 1;
+    }
+
+    /// `whole`: files of the batch that are fully committed with it.
+    pub fn committed(&self, manifest: &Manifest, whole: u64) {
+        let Some(membership) = manifest.membership() else {
+            return;
+        };
+        let mut report = self.edit();
+        report.batches += 1;
+        report.files += whole;
+        for segment in &membership.segments {
+            report.records_read += segment.records;
+            report.records_rejected += segment.rejected;
+            report.bytes_read += segment.to - segment.from;
+        }
+        for file in &membership.data_files {
+            match file.kind {
+                DataFileKind::Data => {
+                    report.records_landed += file.records;
+                    report.bytes_landed += file.copies.last().map_or(0, |copy| copy.length);
+                    report.data_files.push(file.path.clone());
+                }
+                DataFileKind::Reject => report.reject_files.push(file.path.clone()),
+            }
+        }
+    }
+
+    pub fn quarantined(&self, files: u64) {
+        self.edit().files_quarantined += files;
+    }
+
+    pub fn resent(&self, files: u64) {
+        self.edit().files_resent = files;
+    }
+
+    pub fn waiting(&self, files: u64) {
+        self.edit().files_waiting = files;
+    }
+
+    pub fn waits_for(&self, what: &str) {
+        let mut waiting_for = self
+            .waiting_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        what.clone_into(&mut waiting_for);
+    }
+
+    #[must_use]
+    pub fn waiting_for(&self) -> String {
+        self.waiting_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub fn took(&self, records: u64, bytes: u64) {
+        self.records_taken.fetch_add(records, Ordering::Relaxed);
+        self.bytes_taken.fetch_add(bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,257 @@
+//! Before anything is read: is this our spool, is this our lake, is this journal the newest?
+//!
+//! | found | answer |
+//! | --- | --- |
+//! | the spool is locked | locked (5) |
+//! | no claim, and the journal never saw the pipeline | claim it |
+//! | no claim, and the journal knows one | the spool is not there (an unmounted disk): stop |
+//! | a claim of another journal or pipeline | stop, both names, `rebuild` or `adopt` |
+//! | a manifest of ours past the journal's last batch | the journal is an old copy: stop, `rebuild` |
+//! | a tombstone of ours | the journal was closed by a rebuild: stop |
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use tracing::info;
+
+use super::{Halt, Pipeline, Ports};
+use crate::journal::PipelineRow;
+use crate::lake::Lake;
+use crate::naming::{self, LakePath};
+use crate::protocol::{Manifest, ManifestBody};
+use crate::segment::{BatchNumber, JournalId};
+use crate::spool::{Claim, Spool};
+
+/// What holds while the pipeline runs.
+pub struct Started {
+    pub row: PipelineRow,
+    _spool_lock: Box<dyn Send + Sync>,
+}
+
+pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
+    let ports = &pipeline.ports;
+    let name = pipeline.settings.name.as_str();
+    let lock = ports.spool.lock()?.ok_or_else(|| {
+        Halt::Locked(format!(
+            "spool `{}` of pipeline `{name}` is in use by another live agent",
+            pipeline.settings.source.spool.path.display()
+        ))
+    })?;
+    let known = known_row(ports, name)?;
+    let claim = claim(pipeline, known.as_ref())?;
+    check_lake(ports, known.as_ref(), name)?;
+    let row = ports
+        .journal
+        .pipeline(name, claim.spool, ports.lake.identity())?;
+    if row.spool != claim.spool {
+        return Err(Halt::Stopped(format!(
+            "pipeline `{name}` has read spool {} and is now given spool {} at `{}`: set the old path again, give this spool to a pipeline of another name, or take it over with `lakeward adopt {name}`",
+            row.spool,
+            claim.spool,
+            pipeline.settings.source.spool.path.display()
+        )));
+    }
+    refuse_foreign_manifests(ports.lake.as_ref(), name, ports.journal.id(), row.staged)?;
+    make_staging(&pipeline.staging_dir)?;
+    Ok(Started {
+        row,
+        _spool_lock: lock,
+    })
+}
+
+fn known_row(ports: &Ports, name: &str) -> Result<Option<PipelineRow>, Halt> {
+    Ok(ports
+        .journal
+        .pipelines()?
+        .into_iter()
+        .find(|row| row.name == name))
+}
+
+fn claim(pipeline: &Pipeline, known: Option<&PipelineRow>) -> Result<Claim, Halt> {
+    let ports = &pipeline.ports;
+    let name = pipeline.settings.name.as_str();
+    let spool_path = pipeline.settings.source.spool.path.display();
+    let Some(claim) = read_claim(ports.spool.as_ref(), ports.lake.as_ref(), name)? else {
+        if let Some(row) = known {
+            return Err(Halt::Stopped(format!(
+                "`{spool_path}` is not spool {} that journal {} knows for pipeline `{name}`: its claim `.lakeward-claim.json` is missing, so the disk is perhaps not mounted; mount it, or, if the directory was made anew on purpose, take it over with `lakeward adopt {name}`",
+                row.spool,
+                ports.journal.id()
+            )));
+        }
+        let claim = Claim {
+            spool: random_id()?,
+            pipeline: name.to_owned(),
+            journal: ports.journal.id(),
+            journal_path: pipeline
+                .agent
+                .state_dir
+                .join("journal.db")
+                .display()
+                .to_string(),
+            directory: None,
+        };
+        write_claim(ports.spool.as_ref(), ports.lake.as_ref(), claim.clone())?;
+        info!(pipeline = name, spool = %claim.spool, "claimed the spool");
+        return Ok(claim);
+    };
+    if claim.journal != ports.journal.id() || claim.pipeline != name {
+        return Err(Halt::Stopped(format!(
+            "spool `{spool_path}` belongs to journal {} (`{}`, pipeline `{}`), not to journal {} of pipeline `{name}`: if that journal is lost or outdated, run `lakeward rebuild`; if it shall read this spool no more, run `lakeward adopt {name}`",
+            claim.journal,
+            claim.journal_path,
+            claim.pipeline,
+            ports.journal.id()
+        )));
+    }
+    Ok(claim)
+}
+
+fn check_lake(ports: &Ports, known: Option<&PipelineRow>, name: &str) -> Result<(), Halt> {
+    let Some(row) = known else { return Ok(()) };
+    if row.lake == ports.lake.identity() {
+        return Ok(());
+    }
+    if let Some(batch) = ports.journal.unfinished(name)?.first() {
+        return Err(Halt::Stopped(format!(
+            "the lake of pipeline `{name}` is now `{}`, but its batch {} is staged for `{}` and not done: set the old lake again, run `lakeward run --once`, then change it",
+            ports.lake.identity(),
+            batch.number,
+            row.lake
+        )));
+    }
+    ports.journal.set_lake(name, ports.lake.identity())?;
+    info!(pipeline = name, from = %row.lake, to = ports.lake.identity(), "the lake changed");
+    Ok(())
+}
+
+/// I12 and finding 9: a manifest of this journal past its last staged batch, or a tombstone, means that this journal is not
+/// the newest.
+pub fn refuse_foreign_manifests(
+    lake: &dyn Lake,
+    pipeline: &str,
+    journal: JournalId,
+    staged: BatchNumber,
+) -> Result<(), Halt> {
+    let dir = naming::manifest_dir(pipeline, journal);
+    let mut past: Vec<(BatchNumber, LakePath)> = Vec::new();
+    lake.list(&dir, &mut |entry| {
+        if let Some((batch, _)) = naming::parse_manifest_name(entry.path.name())
+            && batch > staged
+        {
+            past.push((batch, entry.path));
+        }
+    })?;
+    past.sort();
+    let Some((batch, path)) = past.into_iter().next() else {
+        return Ok(());
+    };
+    let text = lake.read(&path)?.unwrap_or_default();
+    match Manifest::from_json(&text).map(|manifest| manifest.body) {
+        Ok(ManifestBody::Tombstone(tombstone)) => Err(closed(pipeline, journal, tombstone.successor)),
+        _ => Err(Halt::Stopped(format!(
+            "journal {journal} knows pipeline `{pipeline}` up to batch {staged}, but the lake holds its manifest of batch {batch} (`{path}`): this journal is an old copy; run `lakeward rebuild`"
+        ))),
+    }
+}
+
+pub(super) fn closed(pipeline: &str, journal: JournalId, successor: JournalId) -> Halt {
+    Halt::Stopped(format!(
+        "journal {journal} of pipeline `{pipeline}` was closed by a rebuild; journal {successor} has taken over: stop this agent for good, or remove its state directory and run `lakeward rebuild`"
+    ))
+}
+
+/// The claim, from the spool or, where the spool cannot be written, from the lake.
+pub fn read_claim(
+    spool: &dyn Spool,
+    lake: &dyn Lake,
+    pipeline: &str,
+) -> Result<Option<Claim>, Halt> {
+    if let Some(claim) = spool.claim()? {
+        return Ok(Some(claim));
+    }
+    let directory = spool.directory()?;
+    let Some((_, path)) = newest_lake_claim(lake, pipeline)? else {
+        return Ok(None);
+    };
+    let text = lake.read(&path)?.unwrap_or_default();
+    let claim: Claim = serde_json::from_slice(&text).map_err(|e| {
+        Halt::Stopped(format!(
+            "claim `{path}` in the lake cannot be read ({e}): look at it, and remove it if it is not a claim"
+        ))
+    })?;
+    // Another directory under the path means that the spool is not there.
+    Ok((claim.directory == Some(directory)).then_some(claim))
+}
+
+/// Writes a claim into the spool or, where that cannot be written, as the next numbered claim into the lake.
+pub fn write_claim(spool: &dyn Spool, lake: &dyn Lake, mut claim: Claim) -> Result<(), Halt> {
+    if spool.write_claim(&claim)? {
+        return Ok(());
+    }
+    claim.directory = Some(spool.directory()?);
+    let number = newest_lake_claim(lake, &claim.pipeline)?.map_or(0, |(number, _)| number + 1);
+    let path = lake_claim_path(&claim.pipeline, number)?;
+    let text = serde_json::to_vec_pretty(&claim).map_err(|e| Halt::Bug(e.to_string()))?;
+    match lake.create(&path, &text)? {
+        crate::lake::Created::Ours => Ok(()),
+        crate::lake::Created::Other => Err(Halt::Locked(format!(
+            "claim `{path}` in the lake was made by another agent at this moment"
+        ))),
+    }
+}
+
+fn lake_claim_path(pipeline: &str, number: u64) -> Result<LakePath, Halt> {
+    let path = if number == 0 {
+        naming::claim_path(pipeline).to_string()
+    } else {
+        format!("{}/claims/{pipeline}.{number}.json", naming::METADATA_DIR)
+    };
+    LakePath::new(&path).map_err(Halt::Bug)
+}
+
+/// Claims in the lake are created and never overwritten: the highest number holds.
+fn newest_lake_claim(lake: &dyn Lake, pipeline: &str) -> Result<Option<(u64, LakePath)>, Halt> {
+    let dir = LakePath::new(&format!("{}/claims", naming::METADATA_DIR)).map_err(Halt::Bug)?;
+    let mut newest: Option<(u64, LakePath)> = None;
+    lake.list(&dir, &mut |entry| {
+        let Some(rest) = entry
+            .path
+            .name()
+            .strip_prefix(pipeline)
+            .and_then(|rest| rest.strip_suffix(".json"))
+        else {
+            return;
+        };
+        let number = match rest.strip_prefix('.') {
+            None if rest.is_empty() => 0,
+            Some(digits) => match digits.parse() {
+                Ok(number) => number,
+                Err(_) => return,
+            },
+            None => return,
+        };
+        if newest.as_ref().is_none_or(|(highest, _)| number > *highest) {
+            newest = Some((number, entry.path));
+        }
+    })?;
+    Ok(newest)
+}
+
+/// 64 bits from the kernel.
+pub(crate) fn random_id() -> Result<JournalId, Halt> {
+    let mut bytes = [0_u8; 8];
+    let mut random = std::fs::File::open("/dev/urandom")
+        .map_err(|e| Halt::Stopped(format!("random bytes from the kernel: {e}")))?;
+    std::io::Read::read_exact(&mut random, &mut bytes)
+        .map_err(|e| Halt::Stopped(format!("random bytes from the kernel: {e}")))?;
+    Ok(JournalId(u64::from_le_bytes(bytes)))
+}
+
+fn make_staging(dir: &Path) -> Result<(), Halt> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|e| Halt::Stopped(format!("make staging directory `{}`: {e}", dir.display())))
+}
