@@ -7,7 +7,6 @@ minio_version=v0.0.0-20250907161309-07c3a429bfed
 weed_version=4.48
 duckdb_version=2.0.1
 pyarrow_version=26.0.1
-pytz_version=2025.2 # DuckDB wants it to give times with a zone to Python
 
 cache=${XDG_CACHE_HOME:-${HOME:?HOME or XDG_CACHE_HOME must be set}/.cache}/lakeward
 minio=$cache/bin/minio-$minio_version

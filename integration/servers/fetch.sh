@@ -110,7 +110,7 @@ get_duckdb() {
   rm -rf "$readers_dir"
   python3 -m venv "$readers_dir" >>"$log" 2>&1 || fail "The readers could not be had (see $log): $help."
   try "$log" "$readers_dir/bin/python" -m pip install --quiet --only-binary :all: --no-cache-dir \
-    "duckdb==$duckdb_version" "pyarrow==$pyarrow_version" "pytz==$pytz_version" ||
+    "duckdb==$duckdb_version" "pyarrow==$pyarrow_version" ||
     fail "The readers could not be had (see $log): $help."
   "$readers_dir/bin/python" -c 'import duckdb, pyarrow.parquet' >>"$log" 2>&1 ||
     fail "The readers do not run (see $log): $help."
