@@ -1,0 +1,197 @@
+#!/usr/bin/env bash
+# Starts the S3 servers of the integration tests, and prints what tests need to
+# know as export lines:
+#
+#   eval "$(integration/servers/start.sh DIR)"
+#   ...
+#   integration/servers/stop.sh DIR
+#
+# DIR must be new or empty; data, logs, pid files and keys are in it. All listen
+# on 127.0.0.1 alone, on free ports. For each of MINIO, SEAWEEDFS and WEAK:
+#   LAKEWARD_TEST_MINIO          the endpoint, http://127.0.0.1:PORT
+#   LAKEWARD_TEST_MINIO_KEY, _SECRET, _BUCKET
+#   LAKEWARD_TEST_MINIO_PID_FILE the file with its process id, always of the last start
+#   LAKEWARD_TEST_MINIO_START    a shell command line that starts it again after a kill:
+#                                same port and data, in the background; it returns at
+#                                once, or with the word --wait when the server answers
+# and LAKEWARD_TEST_READERS, a Python which has duckdb and pyarrow.
+# Steer the weak store through $LAKEWARD_TEST_WEAK/_control (see weak_s3.py).
+#
+# A server whose LAKEWARD_TEST_... is set already is not started, and what is set
+# for it passes through. LAKEWARD_TEST_WITHOUT=seaweedfs,weak leaves servers out.
+# Run fetch.sh before.
+set -euo pipefail
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=integration/servers/common.sh
+. "$here/common.sh"
+
+(($# == 1)) || fail "usage: start.sh DIR"
+mkdir -p -- "$1"
+dir=$(cd -- "$1" && pwd)
+[[ -z $(ls -A -- "$dir") ]] || fail "start.sh: $dir is not empty."
+bucket=lakeward
+# The program itself: a shim on the PATH may not work in the clean environment.
+python=$(python3 -c 'import sys; print(sys.executable)')
+# Secrets in this folder are of no worth, but there is no need to show them.
+chmod 700 -- "$dir"
+secret() { python3 -c 'import secrets; print(secrets.token_hex(12))'; }
+
+# starter NAME LETS COMMAND...: writes DIR/NAME.start, which starts the COMMAND.
+# LETS are lines of NAME=value, the environment it gets beside PATH and HOME: not
+# ours, so that no setting or key of the one who tests reaches a server.
+# shellcheck disable=SC2016  # what stands in single quotes is for the file
+starter() {
+  local name=$1 env=$2 line
+  shift 2
+  local -a lets=()
+  while IFS= read -r line; do
+    [[ -z $line ]] || lets+=("$line")
+  done <<<"$env"
+  {
+    echo '#!/usr/bin/env bash'
+    echo "# Starts $name in the background, once; start.sh made this."
+    echo 'set -euo pipefail'
+    printf 'cd -- %q\n' "$dir"
+    printf 'pid_file=%q log=%q\n' "$dir/$name.pid" "$dir/$name.log"
+    printf 'ready() {\n  S3_KEY=%q S3_SECRET=%q python3 %q ready %q %q 60 "$(cat "$pid_file")"\n}\n' \
+      "$key" "$secret" "$here/s3.py" "$endpoint" "$bucket"
+    cat <<'TEXT'
+runs() {
+  local pid stat
+  pid=$(cat "$pid_file" 2>/dev/null) && stat=$(cat "/proc/$pid/stat" 2>/dev/null) || return 1
+  stat=${stat##*) }
+  # One that ended, but was not waited for (Z), is out.
+  [[ ${stat%% *} != [ZX] ]]
+}
+if [[ ${1:-} == --ready ]]; then
+  ready
+  exit
+fi
+# The one before may still be on its way out.
+for ((i = 0; i < 100; i++)); do
+  runs || break
+  sleep 0.05
+done
+if runs; then
+  echo "$pid_file tells of a process that still runs" >&2
+  exit 1
+fi
+rm -f -- "$pid_file"
+TEXT
+    # A session of its own, so that an interrupt at the terminal leaves it to
+    # stop.sh. The shell in between tells its pid, and becomes the server.
+    printf 'setsid env -i PATH="$PATH" HOME=%q TMPDIR=%q' "$dir/home" "$dir/home"
+    ((${#lets[@]} == 0)) || printf ' %q' "${lets[@]}"
+    printf ' bash -c %q' 'echo $$ >"$0.new" && mv -f "$0.new" "$0" && exec "$@"'
+    printf ' "$pid_file"'
+    printf ' %q' "$@"
+    printf ' </dev/null >>"$log" 2>&1 &\n'
+    cat <<'TEXT'
+for ((i = 0; i < 500; i++)); do
+  [[ ! -e $pid_file ]] || break
+  sleep 0.01
+done
+[[ -e $pid_file ]]
+[[ ${1:-} != --wait ]] || ready
+TEXT
+  } >"$dir/$name.start"
+  chmod 700 "$dir/$name.start"
+}
+
+exports=()
+export_line() { exports+=("export $1=$(printf %q "$2")"); }
+
+# endpoint_of NAME PORT: sets endpoint, key and secret of the server now written.
+endpoint_of() {
+  endpoint=http://127.0.0.1:$2
+  key=lakeward-$1
+  secret=$(secret)
+  local var=LAKEWARD_TEST_${1^^}
+  export_line "$var" "$endpoint"
+  export_line "${var}_KEY" "$key"
+  export_line "${var}_SECRET" "$secret"
+  export_line "${var}_BUCKET" "$bucket"
+  export_line "${var}_PID_FILE" "$dir/$1.pid"
+  export_line "${var}_START" "$(printf %q "$dir/$1.start")"
+}
+
+# Writes the start files of all that are wanted, on ports picked now.
+prepare() {
+  local -a port
+  mapfile -t port < <(python3 "$here/s3.py" ports 8)
+  ((${#port[@]} == 8)) || fail "No free loopback ports could be found."
+  exports=() started=()
+  if wanted minio; then
+    [[ -x $minio ]] || fail "MinIO is not here: run integration/servers/fetch.sh minio first."
+    endpoint_of minio "${port[0]}"
+    # MINIO_CI_CD lets it use a folder on the root file system.
+    starter minio "MINIO_ROOT_USER=$key
+MINIO_ROOT_PASSWORD=$secret
+MINIO_BROWSER=off
+MINIO_UPDATE=off
+MINIO_CI_CD=1" \
+      "$minio" server "$dir/minio" --address "127.0.0.1:${port[0]}" --quiet
+    started+=(minio)
+  fi
+  if wanted seaweedfs; then
+    [[ -x $weed ]] || fail "SeaweedFS is not here: run integration/servers/fetch.sh seaweedfs first."
+    endpoint_of seaweedfs "${port[1]}"
+    # Each port is given: it would silently move on from one that is taken.
+    mkdir -p "$dir/seaweedfs"
+    starter seaweedfs "AWS_ACCESS_KEY_ID=$key
+AWS_SECRET_ACCESS_KEY=$secret" \
+      "$weed" mini -dir="$dir/seaweedfs" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
+      -master.telemetry=false -webdav=false -s3.port.iceberg=0 -s3.port.lance=0 \
+      -s3.autoCreateBucket=false -s3.port="${port[1]}" -master.port="${port[2]}" \
+      -volume.port="${port[3]}" -filer.port="${port[4]}" -admin.port="${port[5]}" \
+      -debug.port="${port[6]}" -bucket="$bucket"
+    started+=(seaweedfs)
+  fi
+  if wanted weak; then
+    endpoint_of weak "${port[7]}"
+    starter weak PYTHONUNBUFFERED=1 \
+      "$python" "$here/weak_s3.py" "$dir/weak" --port "${port[7]}" --key "$key"
+    started+=(weak)
+  fi
+}
+
+given=0
+leave() { ((given)) || "$here/stop.sh" "$dir"; }
+trap leave EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# A port may be taken between its choice and its use: then all over, elsewhere.
+tries=3
+for ((n = 1; n <= tries; n++)); do
+  mkdir -p "$dir/home"
+  prepare
+  well=1
+  for name in ${started[@]+"${started[@]}"}; do "$dir/$name.start" || well=0; done
+  for name in ${started[@]+"${started[@]}"}; do
+    if ((well)) && ! trouble=$("$dir/$name.start" --ready 2>&1); then
+      well=0
+      note "${trouble##*$'\n'}"
+      ((n < tries)) || fail "$name did not start: see the last lines of its log:"$'\n'"$(tail -n 5 "$dir/$name.log")"
+    fi
+  done
+  ((well)) && break
+  ((n < tries)) || fail "The servers did not start."
+  "$here/stop.sh" "$dir"
+  rm -rf -- "${dir:?}"/*
+done
+
+# What is there already passes through; what is left out is not there at all.
+for name in minio seaweedfs weak; do
+  if left_out "$name"; then
+    printf 'unset LAKEWARD_TEST_%s\n' "${name^^}"
+  elif ! wanted "$name"; then
+    for var in "LAKEWARD_TEST_${name^^}"{,_KEY,_SECRET,_BUCKET,_PID_FILE,_START}; do
+      [[ -z ${!var:-} ]] || export_line "$var" "${!var}"
+    done
+  fi
+done
+export_line LAKEWARD_TEST_READERS "${LAKEWARD_TEST_READERS:-$cache/readers/bin/python}"
+printf '%s\n' "${exports[@]}"
+given=1
