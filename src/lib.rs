@@ -4,16 +4,24 @@
 //! spooled file -> source -> channel (journal) -> lanes -> staging -> lake
 //! ```
 
+pub mod agent;
+pub mod audit;
 pub mod channel;
 pub mod clock;
 pub mod config;
+mod crash;
 pub mod format;
 pub mod journal;
 pub mod lake;
 pub mod naming;
+pub mod operator;
+pub mod pipeline;
 pub mod protocol;
+pub mod rebuild;
 pub mod schema;
 pub mod segment;
 pub mod sink;
 pub mod source;
 pub mod spool;
+pub mod status;
+pub mod web;

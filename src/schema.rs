@@ -53,7 +53,7 @@ pub enum Metadata {
 
 /// The columns of a version, in their order of landing: data columns, path columns (strings), `_rescued`, metadata
 /// columns. Later versions append data columns before `_rescued`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schema {
     pub columns: Vec<Field>,
     /// Names of the groups of `path_columns`; landed as strings unless a column of the same name is given.

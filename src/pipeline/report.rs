@@ -1,7 +1,7 @@
 //! What a run did, counted while it does it: for the report, `/metrics`, progress and the exit code.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -42,7 +42,9 @@ pub struct Tally {
     pub bytes_taken: AtomicU64,
     pub open_batch_records: AtomicU64,
     pub open_batch_bytes: AtomicU64,
-    pub lake_errors: AtomicU64,
+    /// Files that could not be read for want of permission, for instance, in words.
+    unreadable: Mutex<Option<String>>,
+    drained: AtomicBool,
 }
 
 impl Tally {
@@ -111,6 +113,30 @@ impl Tally {
 
     pub fn waiting(&self, files: u64) {
         self.edit().files_waiting = files;
+    }
+
+    pub fn set_drained(&self) {
+        self.drained.store(true, Ordering::SeqCst);
+    }
+
+    #[must_use]
+    pub fn drained(&self) -> bool {
+        self.drained.load(Ordering::SeqCst)
+    }
+
+    pub fn set_unreadable(&self, what: Option<String>) {
+        *self
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    #[must_use]
+    pub fn unreadable(&self) -> Option<String> {
+        self.unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub fn waits_for(&self, what: &str) {

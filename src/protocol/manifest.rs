@@ -53,9 +53,10 @@ pub struct Membership {
     pub segments: Vec<ManifestSegment>,
     pub data_files: Vec<DataFile>,
     pub encoding: Encoding,
-    /// Segments whose loss an operator accepted (`resolve --accept-loss`), in words for the reader.
+    /// Numbers of the data files whose loss an operator accepted (`resolve --accept-loss`): those of them that still stand in
+    /// staging or in the lake land all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub accepted_losses: Vec<String>,
+    pub lost_files: Vec<u32>,
 }
 
 /// All that encoding depends on, so that a re-encode can be told to be the same or not.
@@ -213,6 +214,20 @@ impl Manifest {
                 .eq(b.files.iter().map(|f| &f.path))
             && a.segments == b.segments
             && names(a) == names(b)
+    }
+
+    /// Revision 0 of this manifest, byte for byte as it was first written: later revisions only add.
+    #[must_use]
+    pub fn original(&self) -> Self {
+        let mut original = self.clone();
+        original.revision = 0;
+        if let ManifestBody::Batch(membership) = &mut original.body {
+            membership.lost_files.clear();
+            for file in &mut membership.data_files {
+                file.copies.truncate(1);
+            }
+        }
+        original
     }
 
     #[must_use]

@@ -1,0 +1,144 @@
+//! A lost journal, an old copy of one, and two agents where one is right.
+
+use std::fs;
+
+use crate::support::Site;
+
+const SMALL_BATCHES: &str = "[pipeline.sink]\npath = \"p/day={day}\"\n[pipeline.sink.roll]\nrecords = 500\n";
+
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+#[test]
+fn a_lost_journal_is_refused_then_rebuilt_and_nothing_lands_twice() {
+    for place in ["before_land", "after_land", "before_commit", "before_retire", "before_done"] {
+        let site = Site::local(SMALL_BATCHES);
+        let mut next = 0;
+        for _ in 0..5 {
+            next = site.drop_ids(&format!("f{next}.ndjson"), next, 400);
+        }
+        assert!(site.killed_at(place, 2), "{place}");
+        fs::remove_dir_all(site.path("var")).expect("the journal is lost");
+        let refused = site.expect(4, &["run", "--once"]);
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(text.contains("lakeward rebuild"), "{text}");
+        fs::remove_dir_all(site.path("var")).expect("what the refused run made");
+        site.expect(0, &["rebuild", "--yes"]);
+        next = site.drop_ids("later.ndjson", next, 100);
+        site.expect(0, &["run", "--once"]);
+        site.expect_landed(&site.lake(), 0..next);
+    }
+}
+
+#[test]
+fn a_journal_restored_from_an_old_copy_is_refused_then_rebuilt() {
+    let site = Site::local(SMALL_BATCHES);
+    let mut next = site.drop_ids("a.ndjson", 0, 700);
+    site.expect(0, &["run", "--once"]);
+    copy_dir(&site.path("var"), &site.path("backup"));
+    next = site.drop_ids("b.ndjson", next, 700);
+    site.expect(0, &["run", "--once"]);
+    fs::remove_dir_all(site.path("var")).expect("the newer journal is gone");
+    copy_dir(&site.path("backup"), &site.path("var"));
+    next = site.drop_ids("c.ndjson", next, 700);
+    let refused = site.expect(4, &["run", "--once"]);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(text.contains("old copy") && text.contains("lakeward rebuild"), "{text}");
+    site.expect(0, &["rebuild", "--yes"]);
+    site.expect(0, &["run", "--once"]);
+    site.expect_landed(&site.lake(), 0..next);
+}
+
+#[test]
+fn a_journal_is_lost_twice() {
+    let site = Site::local(SMALL_BATCHES);
+    let mut next = 0;
+    for round in 0..3 {
+        next = site.drop_ids(&format!("r{round}.ndjson"), next, 900);
+        assert!(site.killed_at("before_commit", 2));
+        fs::remove_dir_all(site.path("var")).expect("the journal is lost");
+        site.expect(0, &["rebuild", "--yes"]);
+    }
+    site.expect(0, &["run", "--once"]);
+    site.expect_landed(&site.lake(), 0..next);
+}
+
+#[test]
+fn the_old_agent_meets_the_tombstone() {
+    let site = Site::local(SMALL_BATCHES);
+    let next = site.drop_ids("a.ndjson", 0, 700);
+    site.expect(0, &["run", "--once"]);
+    copy_dir(&site.path("var"), &site.path("old"));
+    fs::remove_dir_all(site.path("var")).expect("given up");
+    site.expect(0, &["rebuild", "--yes"]);
+    fs::remove_dir_all(site.path("var")).expect("aside");
+    copy_dir(&site.path("old"), &site.path("var"));
+    site.drop_ids("b.ndjson", next, 10);
+    let refused = site.expect(4, &["run", "--once"]);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(text.contains("rebuild"), "{text}");
+}
+
+#[test]
+fn i12_a_second_agent_on_the_journal_or_the_spool_is_refused() {
+    let site = Site::local(SMALL_BATCHES);
+    site.drop_ids("a.ndjson", 0, 10);
+    let mut agent = site.spawn(&["run"], &[]);
+    let start = std::time::Instant::now();
+    while !site.path("var/journal.db").exists() || !site.path("spool/.lakeward-claim.json").exists() {
+        assert!(start.elapsed().as_secs() < 20, "{}", site.log());
+        std::thread::yield_now();
+    }
+    site.expect(5, &["run", "--once"]);
+    // Another journal over the same spool: claimed by the first.
+    let other = fs::read_to_string(site.path("lakeward.toml"))
+        .expect("a configuration")
+        .replace("\"var\"", "\"var2\"");
+    fs::write(site.path("lakeward.toml"), other).expect("a configuration");
+    let refused = site.lakeward(&["run", "--once"]);
+    assert!(matches!(refused.status.code(), Some(4 | 5)), "{refused:?}");
+    agent.kill().expect("kill");
+    agent.wait().expect("ended");
+    let refused = site.expect(4, &["run", "--once"]);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(text.contains("lakeward adopt p"), "{text}");
+    site.expect(0, &["adopt", "p"]);
+    site.expect(0, &["run", "--once"]);
+}
+
+#[test]
+fn status_and_files_read_beside_a_running_agent() {
+    let site = Site::local(SMALL_BATCHES);
+    site.drop_ids("a.ndjson", 0, 700);
+    let mut agent = site.spawn(&["run"], &[]);
+    let start = std::time::Instant::now();
+    loop {
+        assert!(start.elapsed().as_secs() < 30, "{}", site.log());
+        if !site.path("var/journal.db").exists() {
+            continue;
+        }
+        let status = site.expect_json(0, &["status", "--json"]);
+        if status["pipelines"][0]["last_commit"]["batch"] == 1 {
+            break;
+        }
+    }
+    let files = site.expect_json(0, &["files", "--json"]);
+    assert_eq!(files[0]["path"], "a.ndjson", "{files}");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&agent),
+        rustix::process::Signal::TERM,
+    )
+    .expect("SIGTERM");
+    assert_eq!(agent.wait().expect("ended").code(), Some(0), "{}", site.log());
+    site.expect(0, &["run", "--once"]);
+    site.expect_landed(&site.lake(), 0..700);
+}

@@ -1,0 +1,7 @@
+//! What runs the real program. Started by `integration/test.sh`, which provides the servers.
+
+mod journals;
+mod kill;
+mod landing;
+mod s3;
+mod support;

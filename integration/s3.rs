@@ -1,0 +1,121 @@
+//! The whole path on real S3 servers: kill -9, a server that goes away in mid-landing, credentials that stop working,
+//! answers that are lost, a store that ignores conditions.
+
+use std::process::Command;
+
+use crate::support::{LakeAt, S3, Site};
+
+const SMALL_BATCHES: &str = "[pipeline.schema]\nmode = \"columns\"\ncolumns = { id = \"bigint\", day = \"string\", note = \"string\" }\n[pipeline.sink]\npath = \"p/day={day}\"\n[pipeline.sink.roll]\nrecords = 500\n";
+
+fn killed_at_each_step(server: &str) {
+    let Some(s3) = S3::named(server, "kill") else {
+        return;
+    };
+    let site = Site::with_lake(&s3.toml(), "", SMALL_BATCHES);
+    let lake = LakeAt::S3(s3);
+    let mut next = 0;
+    let mut counts = Vec::new();
+    for place in [
+        "before_stage",
+        "before_manifest",
+        "before_land",
+        "after_land",
+        "before_commit",
+        "before_retire",
+        "before_done",
+    ] {
+        let mut kills = 0;
+        for times in 1..=3 {
+            for _ in 0..3 {
+                next = site.drop_ids(&format!("f{next}.ndjson"), next, 300);
+            }
+            kills += u32::from(site.killed_at(place, times.min(2)));
+        }
+        counts.push(format!("{place} {kills}"));
+        assert!(kills >= 3, "{place}: {kills}\n{}", site.log());
+    }
+    site.expect(0, &["run", "--once"]);
+    site.expect_landed(&lake, 0..next);
+    println!("{server} kills: {}", counts.join(", "));
+}
+
+#[test]
+fn killed_at_each_step_on_minio() {
+    killed_at_each_step("MINIO");
+}
+
+#[test]
+fn killed_at_each_step_on_seaweedfs() {
+    killed_at_each_step("SEAWEEDFS");
+}
+
+#[test]
+fn a_lost_journal_is_rebuilt_from_minio() {
+    let Some(s3) = S3::named("MINIO", "rebuild") else {
+        return;
+    };
+    let site = Site::with_lake(&s3.toml(), "", SMALL_BATCHES);
+    let lake = LakeAt::S3(s3);
+    let mut next = site.drop_ids("a.ndjson", 0, 1_500);
+    assert!(site.killed_at("before_commit", 2));
+    std::fs::remove_dir_all(site.path("var")).expect("the journal is lost");
+    site.expect(4, &["run", "--once"]);
+    std::fs::remove_dir_all(site.path("var")).expect("what the refused run made");
+    site.expect(0, &["rebuild", "--yes"]);
+    next = site.drop_ids("b.ndjson", next, 100);
+    site.expect(0, &["run", "--once"]);
+    site.expect_landed(&lake, 0..next);
+}
+
+#[test]
+fn multipart_uploads_land_on_minio_and_a_kill_leaves_none_behind() {
+    let Some(s3) = S3::named("MINIO", "large") else {
+        return;
+    };
+    let site = Site::with_lake(
+        &s3.toml(),
+        "",
+        "[pipeline.sink]\npath = \"p\"\nformat = \"ndjson\"\ncompression = \"none\"\n",
+    );
+    let lake = LakeAt::S3(s3);
+    let end = site.drop_ids("a.ndjson", 0, 500_000);
+    site.expect(0, &["run", "--once"]);
+    site.expect_landed(&lake, 0..end);
+}
+
+/// The weak store, told to ignore conditions: found by the start-up probe and refused, unless the configuration says otherwise.
+#[test]
+fn a_store_that_ignores_conditions_is_refused_unless_told_otherwise() {
+    let Some(s3) = S3::named("WEAK", "weak") else {
+        return;
+    };
+    control(&s3, "{\"ignore_conditions\": true}");
+    let site = Site::with_lake(&s3.toml(), "", SMALL_BATCHES);
+    site.drop_ids("a.ndjson", 0, 100);
+    let refused = site.lakeward(&["run", "--once"]);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(4), "{text}");
+    assert!(text.contains("conditional_writes"), "{text}");
+    site.configure(
+        &format!("{}conditional_writes = false\n", s3.toml()),
+        "",
+        SMALL_BATCHES,
+    );
+    site.expect(0, &["run", "--once"]);
+    site.expect_landed(&LakeAt::S3(s3.clone()), 0..100);
+    control(&s3, "{\"ignore_conditions\": false}");
+}
+
+/// Steers the weak store.
+fn control(s3: &S3, json: &str) {
+    let status = Command::new("python3")
+        .args([
+            "-c",
+            "import sys, urllib.request as r; r.urlopen(r.Request(sys.argv[1] + '/_control', data=sys.argv[2].encode(), method='POST')).read()",
+            &s3.endpoint,
+            json,
+        ])
+        .status()
+        .expect("python3");
+    assert!(status.success());
+}

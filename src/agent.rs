@@ -1,0 +1,329 @@
+//! The agent: one process, one journal, all pipelines side by side, each failing alone.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::{error, info, warn};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{AgentSettings, Config, PipelineSettings};
+use crate::journal::sqlite::SqliteJournal;
+use crate::journal::{Journal, JournalError, Request};
+use crate::lake;
+use crate::pipeline::{Halt, Orders, Pipeline, PipelineReport, Ports, Stop, Tally};
+use crate::spool::local::LocalSpool;
+
+/// How one pipeline's run ended, in the words of the exit codes.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    pub report: PipelineReport,
+    /// `None`: all that was asked for is done.
+    pub halt: Option<Halt>,
+}
+
+/// What `run` asks for.
+#[derive(Clone, Debug, Default)]
+pub struct RunOrders {
+    pub once: bool,
+    /// Give up after this long.
+    pub deadline: Option<Duration>,
+    /// Wait so long for the journal's lock.
+    pub wait: Option<Duration>,
+}
+
+/// How often requests of operators are looked for, and what is said for `status` is written.
+const ATTEND: Duration = Duration::from_millis(500);
+
+struct Running {
+    pipeline: Arc<Pipeline>,
+    rewind: Arc<AtomicBool>,
+}
+
+/// Counts of all pipelines, for whoever looks on from another thread.
+pub type Tallies = Arc<Vec<Arc<Tally>>>;
+
+pub struct Agent {
+    settings: Arc<AgentSettings>,
+    journal: Arc<SqliteJournal>,
+    stop: Arc<Stop>,
+    running: Vec<Running>,
+    tallies: Tallies,
+}
+
+/// Opens the journal under its lock, waiting for it if told so.
+pub fn open_journal(
+    settings: &AgentSettings,
+    wait: Option<Duration>,
+    stop: &Stop,
+) -> Result<SqliteJournal, Halt> {
+    let end = Instant::now() + wait.unwrap_or_default();
+    let mut said = false;
+    loop {
+        match SqliteJournal::open(&settings.state_dir) {
+            Err(JournalError::Locked { .. }) if Instant::now() < end => {
+                if !said {
+                    info!(state_dir = %settings.state_dir.display(), "waiting for the journal's lock");
+                    said = true;
+                }
+                if stop.wait(Duration::from_millis(200)) {
+                    return Err(Halt::NotDone("stopped while waiting for the journal's lock".into()));
+                }
+            }
+            other => return other.map_err(Halt::from),
+        }
+    }
+}
+
+/// The ports of one pipeline as the configuration names them.
+pub fn ports(
+    pipeline: &PipelineSettings,
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    runtime: &tokio::runtime::Handle,
+) -> Result<Ports, Halt> {
+    Ok(Ports {
+        clock,
+        journal,
+        lake: lake::open(&pipeline.lake, runtime.clone())?,
+        spool: Arc::new(LocalSpool::new(pipeline.source.spool.clone())?),
+    })
+}
+
+impl Agent {
+    pub fn new(
+        config: &Config,
+        orders: &RunOrders,
+        stop: Arc<Stop>,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<(Self, Vec<Ending>), Halt> {
+        if let Some(deadline) = orders.deadline {
+            stop.set_deadline(Instant::now() + deadline);
+        }
+        raise_open_files();
+        let journal = Arc::new(open_journal(&config.agent, orders.wait, &stop)?);
+        let settings = Arc::new(config.agent.clone());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let memory = config.agent.memory / (config.pipelines.len() as u64).max(1);
+        let mut running = Vec::new();
+        let mut failed = Vec::new();
+        for pipeline in &config.pipelines {
+            let tally = Arc::new(Tally::new(&pipeline.name));
+            let as_port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
+            let ports = match ports(pipeline, as_port, Arc::clone(&clock), runtime) {
+                Ok(ports) => ports,
+                Err(halt) => {
+                    error!(pipeline = %pipeline.name, reason = %halt, "halted");
+                    tally.set_ending(0.0, &halt.to_string());
+                    failed.push(Ending {
+                        report: tally.report(),
+                        halt: Some(halt),
+                    });
+                    continue;
+                }
+            };
+            let rewind = Arc::new(AtomicBool::new(false));
+            let staging_dir = ports
+                .lake
+                .staging_dir(journal.id())
+                .unwrap_or_else(|| config.agent.state_dir.join("staging"));
+            running.push(Running {
+                rewind: Arc::clone(&rewind),
+                pipeline: Arc::new(Pipeline {
+                    settings: Arc::new(pipeline.clone()),
+                    agent: Arc::clone(&settings),
+                    ports,
+                    orders: Orders {
+                        once: orders.once,
+                        stop: Arc::clone(&stop),
+                        rewind,
+                    },
+                    tally,
+                    memory,
+                    staging_dir,
+                }),
+            });
+        }
+        let tallies = Arc::new(
+            running
+                .iter()
+                .map(|running| Arc::clone(&running.pipeline.tally))
+                .collect(),
+        );
+        let agent = Self {
+            settings,
+            journal,
+            stop,
+            running,
+            tallies,
+        };
+        Ok((agent, failed))
+    }
+
+    #[must_use]
+    pub fn tallies(&self) -> Tallies {
+        Arc::clone(&self.tallies)
+    }
+
+    /// Runs all pipelines to their ends. After the wish to stop they have `stop_after`; whatever is not done then is left as a
+    /// kill would leave it.
+    #[must_use]
+    pub fn run(self) -> Vec<Ending> {
+        let endings: Arc<Mutex<Vec<Ending>>> = Arc::default();
+        let started = Instant::now();
+        let threads: Vec<_> = self
+            .running
+            .iter()
+            .map(|running| spawn(running, &endings, started))
+            .collect();
+        let mut stop_seen: Option<Instant> = None;
+        let mut attended = Instant::now();
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            if self.stop.is_set() {
+                let since = *stop_seen.get_or_insert_with(Instant::now);
+                if since.elapsed() > self.settings.stop_after {
+                    warn!("`agent.stop_after` is over; what is not landed is landed by the next run");
+                    break;
+                }
+            }
+            if attended.elapsed() >= ATTEND {
+                attended = Instant::now();
+                self.attend();
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        self.attend();
+        let mut endings = endings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for running in &self.running {
+            let name = &running.pipeline.settings.name;
+            if !endings.iter().any(|ending| &ending.report.name == name) {
+                let reason = self.stop.reason().unwrap_or_default();
+                running
+                    .pipeline
+                    .tally
+                    .set_ending(started.elapsed().as_secs_f64(), &reason);
+                endings.push(Ending {
+                    report: running.pipeline.tally.report(),
+                    halt: Some(Halt::NotDone(reason)),
+                });
+            }
+        }
+        endings
+    }
+
+    /// Takes up requests of operators and says for `status` how things stand.
+    fn attend(&self) {
+        for running in &self.running {
+            self.journal.say(
+                &running.pipeline.settings.name,
+                &crate::status::said(&running.pipeline.tally),
+            );
+        }
+        let requests = match self.journal.requests() {
+            Ok(requests) => requests,
+            Err(error) => {
+                error!(%error, "the journal failed");
+                self.stop.set("the journal failed");
+                return;
+            }
+        };
+        for row in requests.into_iter().filter(|row| row.answer.is_none()) {
+            let answer = crate::operator::carry_out(self.journal.as_ref(), &self.spools(), &row.request)
+                .map_err(|halt| halt.to_string());
+            if let Err(error) = self.journal.answer(row.id, &answer) {
+                error!(%error, "a request could not be answered");
+            }
+            self.rewind(&row.request);
+        }
+    }
+
+    fn spools(&self) -> Vec<(String, Arc<dyn crate::spool::Spool>)> {
+        self.running
+            .iter()
+            .map(|running| {
+                (
+                    running.pipeline.settings.name.clone(),
+                    Arc::clone(&running.pipeline.ports.spool),
+                )
+            })
+            .collect()
+    }
+
+    fn rewind(&self, request: &Request) {
+        for running in &self.running {
+            let concerned = match request {
+                Request::Release { .. } => true,
+                Request::Resolve { pipeline, .. } => *pipeline == running.pipeline.settings.name,
+            };
+            if concerned {
+                running.rewind.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+fn spawn(
+    running: &Running,
+    endings: &Arc<Mutex<Vec<Ending>>>,
+    started: Instant,
+) -> std::thread::JoinHandle<()> {
+    let pipeline = Arc::clone(&running.pipeline);
+    let endings = Arc::clone(endings);
+    std::thread::spawn(move || {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.run()))
+            .unwrap_or_else(|_| Err(Halt::Bug("the pipeline's thread panicked".into())));
+        let halt = result.err().or_else(|| left_undone(&pipeline));
+        let reason = halt
+            .as_ref()
+            .map_or_else(|| done_reason(&pipeline), ToString::to_string);
+        pipeline
+            .tally
+            .set_ending(started.elapsed().as_secs_f64(), &reason);
+        endings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Ending {
+                report: pipeline.tally.report(),
+                halt,
+            });
+    })
+}
+
+fn done_reason(pipeline: &Pipeline) -> String {
+    if pipeline.orders.once {
+        "drained".to_owned()
+    } else {
+        pipeline
+            .orders
+            .stop
+            .reason()
+            .unwrap_or_else(|| "done".to_owned())
+    }
+}
+
+/// With `--once`, a stop that came before the spool was drained means "run again".
+fn left_undone(pipeline: &Pipeline) -> Option<Halt> {
+    if !pipeline.orders.once {
+        return None;
+    }
+    if let Some(unreadable) = pipeline.tally.unreadable() {
+        return Some(Halt::NotDone(unreadable));
+    }
+    if pipeline.tally.drained() {
+        return None;
+    }
+    pipeline.orders.stop.reason().map(Halt::NotDone)
+}
+
+/// 1,000 partitions are 1,000 open files; the usual soft limit is 1,024.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "the limit of open files could not be raised");
+    }
+}

@@ -1,0 +1,36 @@
+//! Named places where a test kills the program, so that each step of the protocol is met and not only hoped for.
+//!
+//! In a program built with debug assertions `LAKEWARD_CRASH_AT=before_land:3` sends it SIGKILL when it comes to that
+//! place for the third time. In a release build a place is nothing at all.
+
+/// Marks a place; see the module.
+#[inline]
+pub fn place(name: &str) {
+    if cfg!(debug_assertions) {
+        reach(name);
+    }
+}
+
+fn reach(name: &str) {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static WANTED: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
+        let text = std::env::var("LAKEWARD_CRASH_AT").ok()?;
+        let (place, times) = text.split_once(':')?;
+        Some((place.to_owned(), times.parse().ok()?))
+    });
+    static REACHED: AtomicU64 = AtomicU64::new(0);
+
+    let Some((place, times)) = WANTED.as_ref() else {
+        return;
+    };
+    if place == name && REACHED.fetch_add(1, Ordering::SeqCst) + 1 == *times {
+        let own = rustix::process::getpid();
+        // Nothing runs after this, as after any kill -9.
+        let _killed = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+        loop {
+            std::thread::park();
+        }
+    }
+}

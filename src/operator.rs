@@ -1,0 +1,212 @@
+//! What an operator decides: `release` a quarantined file, `resolve` a batch whose records are gone, `adopt` a spool.
+//!
+//! Beside a running agent these are requests that its one writer carries out; without one the command takes the lock and
+//! carries them out itself, by the same functions.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracing::info;
+
+use crate::format::ReadingSettings;
+use crate::journal::{BatchRow, FileRow, FileState, Journal, Request};
+use crate::pipeline::Halt;
+use crate::protocol::{BatchState, Manifest, ManifestBody};
+use crate::segment::{BatchNumber, FileStat};
+use crate::spool::Spool;
+
+/// Spools by pipeline.
+pub type Spools = [(String, Arc<dyn Spool>)];
+
+/// Carries out a request; answers what was done, in words.
+pub fn carry_out(
+    journal: &dyn Journal,
+    spools: &Spools,
+    request: &Request,
+) -> Result<String, Halt> {
+    match request {
+        Request::Release { file, as_new } => {
+            let row = journal
+                .file(*file)?
+                .ok_or_else(|| Halt::Stopped(format!("the journal has no file {}", file.0)))?;
+            release(journal, spools, &row, *as_new)
+        }
+        Request::Resolve { pipeline, batch } => resolve(journal, pipeline, *batch),
+    }
+}
+
+/// The quarantined file goes on at its checkpoint if its beginning is unchanged, or its content counts as new.
+///
+/// The journal comes first, the file's way back into the spool second: seen in the spool before the journal allows it, it
+/// would be quarantined again. A kill in between is mended by the same command.
+fn release(
+    journal: &dyn Journal,
+    spools: &Spools,
+    row: &FileRow,
+    as_new: bool,
+) -> Result<String, Halt> {
+    let spool = spool_of(journal, spools, row)?;
+    let place = row.quarantined_to.as_ref().map(PathBuf::from);
+    let aside = place.filter(|place| place.symlink_metadata().is_ok());
+    let home = spool.stat(&row.path)?;
+    if aside.is_none() && home.is_none() {
+        return Err(Halt::Stopped(format!(
+            "release `{}`: the file is neither in the spool nor in quarantine; drop it again first",
+            row.path
+        )));
+    }
+    if as_new {
+        journal.forget(row.id, "released as new")?;
+        if let (Some(aside), None) = (&aside, home) {
+            move_back(aside, spool.as_ref(), row)?;
+        }
+        return Ok(format!(
+            "`{}` counts as new: all of it lands, what was committed of it ({} bytes) a second time",
+            row.path, row.checkpoint
+        ));
+    }
+    if row.state != FileState::Quarantined {
+        if let (Some(aside), None) = (&aside, home) {
+            move_back(aside, spool.as_ref(), row)?;
+        }
+        return Ok(format!("`{}` goes on at offset {}", row.path, row.checkpoint));
+    }
+    let (file, stat) = open_released(spool.as_ref(), row, aside.as_deref(), home)?;
+    let settings: ReadingSettings = serde_json::from_value(row.settings.clone())
+        .map_err(|e| Halt::Stopped(format!("reading settings of `{}`: {e}", row.path)))?;
+    let ranges: Vec<_> = journal
+        .ranges(row.id)?
+        .into_iter()
+        .map(|range| range.segment)
+        .collect();
+    crate::source::verify_beginning(file, &settings, &ranges).map_err(|why| {
+        Halt::Stopped(format!(
+            "release `{}`: {why}, so it cannot go on at offset {}; put the file back as it was, or let all of it land as a new one with `lakeward release --as-new`",
+            row.path, row.checkpoint
+        ))
+    })?;
+    journal.release(row.id, &stat, &row.path)?;
+    if let (Some(aside), None) = (&aside, home) {
+        move_back(aside, spool.as_ref(), row)?;
+    }
+    info!(path = %row.path, checkpoint = row.checkpoint, "released");
+    Ok(format!("`{}` goes on at offset {}", row.path, row.checkpoint))
+}
+
+fn spool_of(
+    journal: &dyn Journal,
+    spools: &Spools,
+    row: &FileRow,
+) -> Result<Arc<dyn Spool>, Halt> {
+    for (name, spool) in spools {
+        let mut found = false;
+        journal.visit_files(name, &mut |other| found |= other.id == row.id)?;
+        if found {
+            return Ok(Arc::clone(spool));
+        }
+    }
+    Err(Halt::Stopped(format!(
+        "release `{}`: no pipeline of the configuration has this file",
+        row.path
+    )))
+}
+
+fn open_released(
+    spool: &dyn Spool,
+    row: &FileRow,
+    aside: Option<&Path>,
+    home: Option<FileStat>,
+) -> Result<(std::fs::File, FileStat), Halt> {
+    if home.is_some() {
+        return spool.open(&row.path)?.ok_or_else(|| {
+            Halt::Stopped(format!("release `{}`: it is no regular file", row.path))
+        });
+    }
+    let path = aside.ok_or_else(|| Halt::Bug("nothing to release".into()))?;
+    let failed = |e: std::io::Error| {
+        Halt::Stopped(format!("release `{}`: open `{}`: {e}", row.path, path.display()))
+    };
+    let flags = rustix::fs::OFlags::RDONLY
+        | rustix::fs::OFlags::NOFOLLOW
+        | rustix::fs::OFlags::CLOEXEC
+        | rustix::fs::OFlags::NONBLOCK;
+    let file = std::fs::File::from(
+        rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|e| failed(e.into()))?,
+    );
+    let stat = rustix::fs::fstat(&file).map_err(|e| failed(e.into()))?;
+    let stat = FileStat {
+        inode: stat.st_ino,
+        device: stat.st_dev,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime_ns: stat.st_mtime * 1_000_000_000 + i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
+    };
+    Ok((file, stat))
+}
+
+fn move_back(aside: &Path, spool: &dyn Spool, row: &FileRow) -> Result<(), Halt> {
+    let home = spool.path_of(&row.path);
+    rustix::fs::renameat_with(
+        rustix::fs::CWD,
+        aside,
+        rustix::fs::CWD,
+        &home,
+        rustix::fs::RenameFlags::NOREPLACE,
+    )
+    .map_err(|e| {
+        Halt::Stopped(format!(
+            "release `{}`: move `{}` to `{}`: {e}; move it there by hand, the journal lets it go on",
+            row.path,
+            aside.display(),
+            home.display()
+        ))
+    })?;
+    let mut note = aside.as_os_str().to_owned();
+    note.push(".reason.json");
+    // The note is for people; one that stays behind misleads nobody for long.
+    let _kept = std::fs::remove_file(note);
+    Ok(())
+}
+
+/// Data files of a staged batch that cannot be encoded again are given up; all others still land. What is lost is said in the
+/// answer and in a manifest revision.
+fn resolve(journal: &dyn Journal, pipeline: &str, batch: BatchNumber) -> Result<String, Halt> {
+    let unfinished = journal.unfinished(pipeline)?;
+    let row = unfinished
+        .iter()
+        .find(|row| row.number == batch && row.state == BatchState::Staged)
+        .ok_or_else(|| {
+            Halt::Stopped(format!(
+                "resolve: pipeline `{pipeline}` has no staged batch {batch}; it waits for {}",
+                words(&unfinished)
+            ))
+        })?;
+    let mut revised: Manifest = row.manifest.clone();
+    revised.revision += 1;
+    let ManifestBody::Batch(membership) = &mut revised.body else {
+        return Err(Halt::Bug("a staged tombstone".into()));
+    };
+    membership.lost_files = membership.data_files.iter().map(|file| file.number).collect();
+    let records: u64 = membership.data_files.iter().map(|file| file.records).sum();
+    let files: Vec<String> = membership
+        .files
+        .iter()
+        .map(|file| file.path.to_string())
+        .collect();
+    journal.revise(&revised)?;
+    Ok(format!(
+        "batch {batch} of pipeline `{pipeline}` ends with the next run; of its {} data files with {records} records, those that neither stand in the lake nor in staging are lost; its records came from {}",
+        row.manifest.membership().map_or(0, |m| m.data_files.len()),
+        files.join(", ")
+    ))
+}
+
+fn words(unfinished: &[BatchRow]) -> String {
+    if unfinished.is_empty() {
+        return "no batch at all".to_owned();
+    }
+    let numbers: Vec<String> = unfinished
+        .iter()
+        .map(|row| format!("{} ({})", row.number, row.state))
+        .collect();
+    format!("batches {}", numbers.join(", "))
+}

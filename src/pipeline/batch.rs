@@ -1,0 +1,308 @@
+//! The open batch: what the lanes were given since it was opened, and how it becomes the facts that are staged.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Halt;
+use crate::channel::{FileEnd, SegmentData};
+use crate::journal::{FileRow, StageRequest};
+use crate::protocol::{
+    DataFile, Encoding, MANIFEST_FORMAT, Manifest, ManifestBody, ManifestFile, ManifestSegment,
+    Membership, RollReason,
+};
+use crate::segment::{BatchNumber, FileId, JournalId, Segment};
+use crate::sink::{BatchContext, LaneGauge, LaneResult, RejectsMax, RollSettings};
+
+struct OpenFile {
+    row: Arc<FileRow>,
+    header: Option<Vec<String>>,
+    settings: serde_json::Value,
+    end: Option<FileEnd>,
+    put_end: u64,
+}
+
+struct OpenSegment {
+    file: u32,
+    segment: Segment,
+    lane: u32,
+}
+
+pub struct OpenBatch {
+    pub context: BatchContext,
+    /// Of the monotonic clock.
+    pub opened: Duration,
+    pub fed: Duration,
+    /// Lanes that this batch uses.
+    pub active: usize,
+    pub records: u64,
+    pub bytes: u64,
+    files: Vec<OpenFile>,
+    index: HashMap<FileId, u32>,
+    segments: Vec<OpenSegment>,
+}
+
+/// What all batches of the pipeline say of themselves alike.
+pub struct BatchFacts {
+    pub pipeline: String,
+    pub journal: JournalId,
+    pub spool: JournalId,
+    pub lake: String,
+    pub committed: BatchNumber,
+    pub path: String,
+    pub timezone: String,
+    pub format: String,
+}
+
+impl OpenBatch {
+    pub fn new(context: BatchContext, now: Duration, active: usize) -> Self {
+        Self {
+            context,
+            opened: now,
+            fed: now,
+            active,
+            records: 0,
+            bytes: 0,
+            files: Vec::new(),
+            index: HashMap::new(),
+            segments: Vec::new(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether anything of this file is in the batch.
+    pub fn holds(&self, file: FileId) -> bool {
+        self.index.contains_key(&file)
+    }
+
+    /// Remembers a segment before its bytes go to a lane.
+    pub fn add(&mut self, data: &SegmentData, lane: u32, now: Duration) -> Result<(), Halt> {
+        let id = data.segment.file;
+        let file = match self.index.get(&id) {
+            Some(file) => *file,
+            None => self.add_file(data)?,
+        };
+        let open = &mut self.files[file as usize];
+        open.put_end = data.segment.to;
+        if data.end.is_some() {
+            open.end.clone_from(&data.end);
+        }
+        self.records += data.segment.records;
+        self.bytes += data.segment.bytes();
+        self.fed = now;
+        self.segments.push(OpenSegment {
+            file,
+            segment: data.segment.clone(),
+            lane,
+        });
+        Ok(())
+    }
+
+    fn add_file(&mut self, data: &SegmentData) -> Result<u32, Halt> {
+        let file = u32::try_from(self.files.len())
+            .map_err(|_| Halt::Bug("more than 4 billion files in a batch".into()))?;
+        let settings = serde_json::to_value(&data.context.settings)
+            .map_err(|e| Halt::Bug(format!("reading settings: {e}")))?;
+        self.files.push(OpenFile {
+            row: Arc::clone(&data.row),
+            header: data.context.header.as_ref().map(|header| header.to_vec()),
+            settings,
+            end: None,
+            put_end: data.segment.to,
+        });
+        self.index.insert(data.segment.file, file);
+        Ok(file)
+    }
+
+    /// Whether the batch is full, old or idle enough. Pure: time and gauges are given.
+    pub fn roll_reason(
+        &self,
+        roll: &RollSettings,
+        partitions_max: u64,
+        gauge: &LaneGauge,
+        now: Duration,
+    ) -> Option<RollReason> {
+        if self.is_empty() {
+            return None;
+        }
+        if roll.bytes > 0 && gauge.encoded_bytes >= roll.bytes {
+            return Some(RollReason::Bytes);
+        }
+        if roll.records > 0 && self.records >= roll.records {
+            return Some(RollReason::Records);
+        }
+        if partitions_max > 0 && gauge.partitions > partitions_max {
+            return Some(RollReason::Partitions);
+        }
+        if gauge.full {
+            return Some(RollReason::Memory);
+        }
+        if roll
+            .age
+            .is_some_and(|age| now.saturating_sub(self.opened) >= age)
+        {
+            return Some(RollReason::Age);
+        }
+        if roll
+            .idle
+            .is_some_and(|idle| now.saturating_sub(self.fed) >= idle)
+        {
+            return Some(RollReason::Idle);
+        }
+        None
+    }
+
+    /// The facts of the batch, once its lanes are closed.
+    pub fn into_stage(
+        self,
+        facts: BatchFacts,
+        results: Vec<Option<LaneResult>>,
+    ) -> Result<StageRequest, Halt> {
+        let mut outcomes: Vec<std::vec::IntoIter<_>> = Vec::with_capacity(results.len());
+        let mut data_files: Vec<DataFile> = Vec::new();
+        for result in results {
+            let result = result.unwrap_or(LaneResult {
+                outcomes: Vec::new(),
+                files: Vec::new(),
+            });
+            outcomes.push(result.outcomes.into_iter());
+            data_files.extend(result.files);
+        }
+        data_files.sort_by_key(|file| file.number);
+        let mut segments = Vec::with_capacity(self.segments.len());
+        for open in self.segments {
+            let outcome = outcomes
+                .get_mut(open.lane as usize)
+                .and_then(Iterator::next)
+                .ok_or_else(|| Halt::Bug("a lane lost a segment".into()))?;
+            segments.push(ManifestSegment {
+                file: open.file,
+                from: open.segment.from,
+                to: open.segment.to,
+                line: open.segment.line,
+                records: open.segment.records,
+                rejected: outcome.rejected,
+                rejected_bytes: outcome.rejected_bytes,
+                skipped_bytes: outcome.skipped_bytes,
+                last: open.segment.last,
+                digest: open.segment.digest,
+                lane: open.lane,
+            });
+        }
+        if outcomes.iter_mut().any(|rest| rest.next().is_some()) {
+            return Err(Halt::Bug("a lane has more segments than it was given".into()));
+        }
+        let (schema_version, schema) = self.context.schemas.settle();
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            pipeline: facts.pipeline,
+            journal: facts.journal,
+            batch: self.context.batch,
+            revision: 0,
+            committed: facts.committed,
+            lake: facts.lake,
+            body: ManifestBody::Batch(Membership {
+                spool: facts.spool,
+                files: self.files.iter().map(manifest_file).collect(),
+                segments,
+                data_files,
+                encoding: Encoding {
+                    schema_version,
+                    schema: serde_json::to_value(&*schema)
+                        .map_err(|e| Halt::Bug(format!("schema: {e}")))?,
+                    path: facts.path,
+                    timezone: facts.timezone,
+                    tzdb: jiff::tz::db()
+                        .available()
+                        .next()
+                        .map_or_else(String::new, |_| tzdb_version()),
+                    batch_time_ns: self.context.batch_time_ns,
+                    format: facts.format,
+                    versions: VERSIONS.to_owned(),
+                },
+                lost_files: Vec::new(),
+            }),
+        };
+        Ok(StageRequest {
+            manifest,
+            files: self.files.into_iter().map(file_row).collect(),
+            schemas: self.context.schemas.fresh(),
+        })
+    }
+}
+
+/// Counted up by hand whenever decoding or encoding comes to mean something else.
+const VERSIONS: &str = concat!(
+    "lakeward ",
+    env!("CARGO_PKG_VERSION"),
+    ", decoder 1, encoder 1"
+);
+
+/// The time zone database's own version, from the file that distributions ship beside it.
+fn tzdb_version() -> String {
+    std::fs::read_to_string("/usr/share/zoneinfo/tzdata.zi")
+        .ok()
+        .and_then(|text| {
+            text.lines()
+                .next()
+                .and_then(|line| line.strip_prefix("# version "))
+                .map(str::to_owned)
+        })
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn manifest_file(open: &OpenFile) -> ManifestFile {
+    ManifestFile {
+        path: open.row.path.clone(),
+        stat: open.row.stat,
+        fingerprint: open.end.as_ref().and_then(|end| end.fingerprint),
+        settings: open.settings.clone(),
+        decoded: open.end.as_ref().map(|end| end.decoded),
+    }
+}
+
+fn file_row(open: OpenFile) -> FileRow {
+    let mut row = (*open.row).clone();
+    row.settings = open.settings;
+    row.put_end = open.put_end;
+    if open.header.is_some() {
+        row.header = open.header;
+    }
+    if let Some(end) = open.end {
+        row.decoded = Some(end.decoded);
+        row.fingerprint = end.fingerprint;
+        row.torn = end.torn;
+    }
+    row
+}
+
+/// Whether a batch holds more rejects than `rejects_max` lets it.
+#[must_use]
+pub fn too_many_rejects(limit: RejectsMax, records: u64, rejected: u64) -> bool {
+    match limit {
+        RejectsMax::Count(most) => rejected > most,
+        RejectsMax::Share(share) => rejected as f64 > share * records as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_are_judged_by_count_or_by_share_of_the_batch() {
+        assert!(!too_many_rejects(RejectsMax::Count(2), 10, 2));
+        assert!(too_many_rejects(RejectsMax::Count(2), 10, 3));
+        assert!(too_many_rejects(RejectsMax::Count(0), 10, 1));
+        assert!(!too_many_rejects(RejectsMax::Share(1.0), 10, 10));
+        assert!(too_many_rejects(RejectsMax::Share(0.1), 10, 2));
+        assert!(!too_many_rejects(RejectsMax::Share(0.1), 0, 0));
+    }
+}

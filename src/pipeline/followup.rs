@@ -1,0 +1,201 @@
+//! What a commit leaves to do: retire whole files, set torn ones aside, empty staging. Journaled, repeated until done,
+//! harmless to repeat, and never able to undo what landed.
+
+use std::sync::PoisonError;
+
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::committer::{Committer, data_files, remove_if_there};
+use super::Halt;
+use crate::crash;
+use crate::journal::{BatchRow, FileRow, FileState};
+use crate::protocol::{BatchState, invariant};
+use crate::segment::FileStat;
+use crate::spool::{Retire, Retired};
+
+/// Files retired between two fsyncs of the spool and their record in the journal.
+const RETIRE_GROUP: usize = 10_000;
+
+/// A target's name is numbered at most this often.
+const TARGETS_MAX: u32 = 10_000;
+
+impl Committer {
+    pub(super) fn follow_up(&self, batch: &BatchRow) -> Result<(), Halt> {
+        crash::place("before_retire");
+        if self.retire != Retire::Keep {
+            self.retire_committed()?;
+        }
+        self.set_torn_aside()?;
+        for file in data_files(&batch.manifest)? {
+            remove_if_there(&self.staging_dir.join(&file.staged))?;
+        }
+        if batch.state != BatchState::Done {
+            crash::place("before_done");
+            self.ports.journal.done(&self.pipeline, batch.number)?;
+        }
+        Ok(())
+    }
+
+    /// I6 retire-last: rows in state `Committed` are those whose checkpoint is at their end.
+    ///
+    /// Under `keep` this looks for kept files that are gone, which is a look at each: done at the start of an episode only.
+    pub fn retire_committed(&self) -> Result<(), Halt> {
+        let _alone = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = self
+            .ports
+            .journal
+            .files_in(&self.pipeline, &[FileState::Committed])?;
+        for group in rows.chunks(RETIRE_GROUP) {
+            self.retire_group(group)?;
+        }
+        Ok(())
+    }
+
+    fn retire_group(&self, rows: &[FileRow]) -> Result<(), Halt> {
+        let mut gone = Vec::with_capacity(rows.len());
+        for row in rows {
+            if self.retire == Retire::Keep {
+                if self.ports.spool.stat(&row.path)?.is_none_or(|stat| stat.inode != row.stat.inode)
+                {
+                    // The claim was read at the start, so the spool is there and the file is not.
+                    gone.push(row);
+                }
+            } else if self.retire_one(row)? {
+                gone.push(row);
+            }
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        crash::place("before_retired");
+        self.ports.spool.sync()?;
+        let ids: Vec<_> = gone.iter().map(|row| row.id).collect();
+        self.ports.journal.retired(&ids)?;
+        if self.retire == Retire::Delete {
+            for row in gone {
+                if let Some(target) = self.target_of(row) {
+                    self.ports.spool.unlink_target(&target)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn target_of(&self, row: &FileRow) -> Option<crate::segment::RelativePath> {
+        match self.ports.journal.file(row.id) {
+            Ok(Some(row)) => row.retire_target,
+            _ => row.retire_target.clone(),
+        }
+    }
+
+    /// True once the file is out of the way.
+    fn retire_one(&self, row: &FileRow) -> Result<bool, Halt> {
+        debug_assert!(row.skipped || invariant::may_retire(row.checkpoint, row.decoded));
+        let mut target = match &row.retire_target {
+            Some(target) => target.clone(),
+            None => {
+                let target = self.ports.spool.retire_target(&row.path, 0);
+                self.ports.journal.set_retire_target(row.id, &target)?;
+                target
+            }
+        };
+        for attempt in 1..TARGETS_MAX {
+            match self.ports.spool.retire(&row.path, &row.stat, &target)? {
+                Retired::Yes | Retired::Already => return Ok(true),
+                Retired::TargetTaken => {
+                    target = self.ports.spool.retire_target(&row.path, attempt);
+                    self.ports.journal.set_retire_target(row.id, &target)?;
+                }
+                Retired::Replaced => {
+                    warn!(pipeline = %self.pipeline, path = %row.path, "the file was landed, then replaced by another before it was retired; the other counts as new");
+                    return Ok(true);
+                }
+                Retired::Gone => {
+                    warn!(pipeline = %self.pipeline, path = %row.path, "the file was landed, then taken away before it was retired");
+                    return Ok(true);
+                }
+                Retired::Changed(now) => {
+                    self.quarantine(row, &changed_reason(row, &now))?;
+                    return Ok(false);
+                }
+            }
+        }
+        Err(Halt::Stopped(format!(
+            "retire `{}`: {TARGETS_MAX} files have the names it could get; tidy them up",
+            row.path
+        )))
+    }
+
+    /// Torn files whose whole records are committed.
+    pub fn set_torn_aside(&self) -> Result<(), Halt> {
+        let rows = self
+            .ports
+            .journal
+            .files_in(&self.pipeline, &[FileState::Reading])?;
+        for row in rows {
+            if let Some(torn) = &row.torn
+                && invariant::may_retire(row.checkpoint, row.decoded)
+            {
+                self.quarantine(&row, torn)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets a whole file aside: first in the journal, then in the spool. Repeating it is harmless.
+    pub fn quarantine(&self, row: &FileRow, reason: &str) -> Result<(), Halt> {
+        warn!(pipeline = %self.pipeline, path = %row.path, reason, "quarantined");
+        self.ports.journal.quarantine(&self.pipeline, row, reason)?;
+        self.tally.quarantined(1);
+        self.move_aside(row, reason)
+    }
+
+    fn move_aside(&self, row: &FileRow, reason: &str) -> Result<(), Halt> {
+        let stat = self.ports.spool.stat(&row.path)?.unwrap_or(row.stat);
+        let note = json!({
+            "path": row.path,
+            "reason": reason,
+            "checkpoint": row.checkpoint,
+            "pipeline": self.pipeline,
+        });
+        if let Some(place) = self.ports.spool.quarantine(&row.path, &stat, &note)? {
+            self.ports
+                .journal
+                .quarantined_to(row.id, &place.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Quarantines that were journaled and not carried out, because of a kill in between.
+    pub fn finish_quarantines(&self) -> Result<(), Halt> {
+        let rows = self
+            .ports
+            .journal
+            .files_in(&self.pipeline, &[FileState::Quarantined])?;
+        for row in rows.iter().filter(|row| row.quarantined_to.is_none()) {
+            if self
+                .ports
+                .spool
+                .stat(&row.path)?
+                .is_some_and(|stat| stat.inode == row.stat.inode)
+            {
+                info!(pipeline = %self.pipeline, path = %row.path, "quarantine is carried out now");
+                self.move_aside(row, row.reason.as_deref().unwrap_or(""))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn changed_reason(row: &FileRow, now: &FileStat) -> String {
+    format!(
+        "changed after it was read and before it was retired: it was {} bytes (mtime {} ns{}), it is {} bytes (mtime {} ns); all that was read of it has landed",
+        row.stat.size,
+        row.stat.mtime_ns,
+        row.fingerprint
+            .map_or_else(String::new, |f| format!(", fingerprint {f}")),
+        now.size,
+        now.mtime_ns
+    )
+}

@@ -1,0 +1,339 @@
+//! `rebuild`: makes a lost or outdated journal again from the lake's manifests.
+//!
+//! For each pipeline: the claim of its spool names the journal whose manifests are believed. That journal is closed
+//! first, by a tombstone at its next number, so that an old agent that is still alive stops there. Then *every* manifest is
+//! adopted, also those of the journals that this one was rebuilt from: batches up to the highest that any manifest
+//! names as committed are committed, the rest become staged batches that recovery finishes. The new journal's file
+//! gets its name, and the claims are moved last. Whatever is killed in between is started over: a tombstone of an unfinished rebuild
+//! is harmless.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tracing::info;
+
+use crate::config::Config;
+use crate::journal::Journal;
+use crate::journal::sqlite::SqliteJournal;
+use crate::lake::{Created, Lake};
+use crate::naming::{self, DataFileName, LakePath};
+use crate::pipeline::{Halt, read_claim, write_claim};
+use crate::protocol::{BatchState, MANIFEST_FORMAT, Manifest, ManifestBody, Tombstone};
+use crate::segment::{BatchNumber, JournalId};
+use crate::spool::{Claim, Spool};
+
+/// What a rebuild will believe of one pipeline.
+#[derive(Debug, Serialize)]
+pub struct Belief {
+    pub pipeline: String,
+    /// The journal that the claim names; its manifests and those of its predecessors are believed.
+    pub journal: JournalId,
+    pub predecessors: Vec<JournalId>,
+    pub spool: JournalId,
+    pub batches: u64,
+    pub committed: BatchNumber,
+    /// Staged batches that the next run finishes.
+    pub staged: u64,
+    pub spooled_files: u64,
+    pub records: u64,
+    pub warnings: Vec<String>,
+    #[serde(skip)]
+    manifests: Vec<Manifest>,
+    #[serde(skip)]
+    claim: Claim,
+}
+
+/// A pipeline's ports that a rebuild needs.
+pub struct Place {
+    pub pipeline: String,
+    pub lake: Arc<dyn Lake>,
+    pub spool: Arc<dyn Spool>,
+    pub payload: bool,
+    /// Path templates' literal beginnings and reject directories are not searched; data files are looked for at the lake's root.
+    pub staged_lake: String,
+}
+
+/// Reads the claims and manifests of every pipeline that has any; changes nothing.
+pub fn believe(places: &[Place]) -> Result<Vec<Belief>, Halt> {
+    let mut beliefs = Vec::new();
+    for place in places {
+        if let Some(belief) = believe_one(place)? {
+            beliefs.push(belief);
+        }
+    }
+    Ok(beliefs)
+}
+
+fn believe_one(place: &Place) -> Result<Option<Belief>, Halt> {
+    let Some(claim) = read_claim(place.spool.as_ref(), place.lake.as_ref(), &place.pipeline)? else {
+        return Ok(None);
+    };
+    if claim.pipeline != place.pipeline {
+        return Err(Halt::Stopped(format!(
+            "the spool of pipeline `{}` is claimed by pipeline `{}`: give the pipeline its old name, or take the spool over with `lakeward adopt {}`",
+            place.pipeline, claim.pipeline, place.pipeline
+        )));
+    }
+    let journals = read_manifests(place)?;
+    let chain = chain(&journals, claim.journal);
+    let mut newest: BTreeMap<BatchNumber, Manifest> = BTreeMap::new();
+    let mut committed = BatchNumber(0);
+    for journal in &chain {
+        for manifest in journals.get(journal).into_iter().flatten() {
+            committed = committed.max(manifest.committed);
+            if matches!(manifest.body, ManifestBody::Tombstone(_)) {
+                continue;
+            }
+            match newest.get(&manifest.batch) {
+                Some(known) if known.journal == manifest.journal && known.revision >= manifest.revision => {}
+                Some(known) if known.journal != manifest.journal => {
+                    return Err(Halt::Stopped(format!(
+                        "batch {} of pipeline `{}` has manifests of journals {} and {}: two journals have written at once; keep the one whose data files are there, and move the other's manifest away",
+                        manifest.batch, place.pipeline, known.journal, manifest.journal
+                    )));
+                }
+                _ => {
+                    newest.insert(manifest.batch, manifest.clone());
+                }
+            }
+        }
+    }
+    refuse_gaps(&place.pipeline, newest.keys().copied())?;
+    let manifests: Vec<Manifest> = newest.into_values().collect();
+    let mut warnings = Vec::new();
+    if place.payload {
+        warnings.push(
+            "journal = \"payload\": bytes that only the lost journal held are lost with it".to_owned(),
+        );
+    }
+    let mut paths = std::collections::HashSet::new();
+    let mut records = 0;
+    for membership in manifests.iter().filter_map(Manifest::membership) {
+        paths.extend(membership.files.iter().map(|file| (file.path.clone(), file.stat.inode)));
+        records += membership.segments.iter().map(|s| s.records).sum::<u64>();
+    }
+    Ok(Some(Belief {
+        pipeline: place.pipeline.clone(),
+        journal: claim.journal,
+        predecessors: chain.iter().copied().filter(|id| *id != claim.journal).collect(),
+        spool: claim.spool,
+        batches: manifests.len() as u64,
+        committed,
+        staged: manifests.iter().filter(|m| m.batch > committed).count() as u64,
+        spooled_files: paths.len() as u64,
+        records,
+        warnings,
+        manifests,
+        claim,
+    }))
+}
+
+/// All manifests of the pipeline, by journal.
+fn read_manifests(place: &Place) -> Result<BTreeMap<JournalId, Vec<Manifest>>, Halt> {
+    let dir = LakePath::new(&format!(
+        "{}/manifests/{}",
+        naming::METADATA_DIR,
+        place.pipeline
+    ))
+    .map_err(Halt::Bug)?;
+    let mut paths = Vec::new();
+    place.lake.list(&dir, &mut |entry| paths.push(entry.path))?;
+    paths.sort();
+    let mut journals: BTreeMap<JournalId, Vec<Manifest>> = BTreeMap::new();
+    for path in paths {
+        if naming::parse_manifest_name(path.name()).is_none() {
+            continue;
+        }
+        let text = place.lake.read(&path)?.ok_or_else(|| {
+            Halt::Stopped(format!("manifest `{path}` was listed and is gone: run rebuild again"))
+        })?;
+        let manifest = Manifest::from_json(&text).map_err(|e| {
+            Halt::Stopped(format!(
+                "manifest `{path}` cannot be believed: {e}; nothing was changed"
+            ))
+        })?;
+        let own = naming::manifest_path(
+            &place.pipeline,
+            manifest.journal,
+            manifest.batch,
+            manifest.revision,
+        );
+        if own != path || manifest.pipeline != place.pipeline {
+            return Err(Halt::Stopped(format!(
+                "manifest `{path}` says that it is `{own}`: it was moved or forged; nothing was changed"
+            )));
+        }
+        journals.entry(manifest.journal).or_default().push(manifest);
+    }
+    Ok(journals)
+}
+
+/// The journal and all that were closed in favour of it, oldest first.
+fn chain(journals: &BTreeMap<JournalId, Vec<Manifest>>, newest: JournalId) -> Vec<JournalId> {
+    let mut chain = vec![newest];
+    loop {
+        let first = chain[0];
+        let before = journals.iter().find(|(id, manifests)| {
+            !chain.contains(id)
+                && manifests.iter().any(|manifest| {
+                    matches!(&manifest.body, ManifestBody::Tombstone(t) if t.successor == first)
+                })
+        });
+        match before {
+            Some((id, _)) => chain.insert(0, *id),
+            None => return chain,
+        }
+    }
+}
+
+/// Numbers are dense over the whole chain; a gap means that a manifest was taken away.
+fn refuse_gaps(
+    pipeline: &str,
+    numbers: impl Iterator<Item = BatchNumber>,
+) -> Result<(), Halt> {
+    let mut expected = BatchNumber(1);
+    for number in numbers {
+        if number != expected {
+            return Err(Halt::Stopped(format!(
+                "the manifest of batch {expected} of pipeline `{pipeline}` is missing while that of batch {number} is there: somebody took it away; put it back, since its records would land twice"
+            )));
+        }
+        expected = number.next();
+    }
+    Ok(())
+}
+
+/// Data files in the lake that carry a believed journal's name and stand in no manifest: conflicts.
+pub fn unknown_data_files(lake: &dyn Lake, belief: &Belief) -> Result<Vec<LakePath>, Halt> {
+    let mut known = std::collections::HashSet::new();
+    for membership in belief.manifests.iter().filter_map(Manifest::membership) {
+        known.extend(membership.data_files.iter().map(|file| file.path.as_str()));
+    }
+    let ours = |name: &str| {
+        DataFileName::parse(name).is_some_and(|name| {
+            name.pipeline == belief.pipeline
+                && (name.journal == belief.journal || belief.predecessors.contains(&name.journal))
+        })
+    };
+    let mut unknown = Vec::new();
+    lake.list_all(&mut |entry| {
+        if ours(entry.path.name()) && !known.contains(entry.path.as_str()) {
+            unknown.push(entry.path);
+        }
+    })?;
+    unknown.sort();
+    Ok(unknown)
+}
+
+/// Closes the old journals, adopts all manifests in a new one, and moves the claims.
+pub fn rebuild(config: &Config, places: &[Place], beliefs: Vec<Belief>) -> Result<JournalId, Halt> {
+    let rebuilding = SqliteJournal::rebuild(&config.agent.state_dir)?;
+    let id = rebuilding.id();
+    let mut beliefs = beliefs;
+    for belief in &mut beliefs {
+        let place = place_of(places, &belief.pipeline)?;
+        close(place.lake.as_ref(), belief, id)?;
+        // What an old agent wrote before it met the tombstone is believed too.
+        let again = believe_one(place)?
+            .ok_or_else(|| Halt::Stopped("the claim vanished during the rebuild".into()))?;
+        *belief = again;
+        rebuilding.pipeline(&belief.pipeline, belief.spool, place.lake.identity())?;
+        for manifest in &belief.manifests {
+            let state = if manifest.batch <= belief.committed {
+                BatchState::Committed
+            } else {
+                BatchState::Staged
+            };
+            rebuilding.adopt(manifest, state)?;
+        }
+        info!(pipeline = %belief.pipeline, batches = belief.batches, "adopted");
+    }
+    let journal = rebuilding.finish()?;
+    for belief in beliefs {
+        let place = place_of(places, &belief.pipeline)?;
+        let claim = Claim {
+            journal: id,
+            journal_path: config
+                .agent
+                .state_dir
+                .join("journal.db")
+                .display()
+                .to_string(),
+            directory: None,
+            ..belief.claim
+        };
+        write_claim(place.spool.as_ref(), place.lake.as_ref(), claim)?;
+    }
+    journal.close()?;
+    Ok(id)
+}
+
+fn place_of<'a>(places: &'a [Place], pipeline: &str) -> Result<&'a Place, Halt> {
+    places
+        .iter()
+        .find(|place| place.pipeline == pipeline)
+        .ok_or_else(|| Halt::Bug(format!("no place of pipeline `{pipeline}`")))
+}
+
+/// A tombstone at the next free number of the journal that the claim names. A number that is taken meanwhile means that an
+/// old agent is alive: the next one is tried, and what it wrote is read again afterwards.
+fn close(lake: &dyn Lake, belief: &Belief, successor: JournalId) -> Result<(), Halt> {
+    let mut number = highest(lake, &belief.pipeline, belief.journal)?.next();
+    for _ in 0..1_000 {
+        let tombstone = Manifest {
+            format: MANIFEST_FORMAT,
+            pipeline: belief.pipeline.clone(),
+            journal: belief.journal,
+            batch: number,
+            revision: 0,
+            committed: BatchNumber(0),
+            lake: lake.identity().to_owned(),
+            body: ManifestBody::Tombstone(Tombstone { successor }),
+        };
+        let path = naming::manifest_path(&belief.pipeline, belief.journal, number, 0);
+        if lake.create(&path, &tombstone.to_json())? == Created::Ours {
+            return Ok(());
+        }
+        number = number.next();
+    }
+    Err(Halt::Stopped(format!(
+        "journal {} of pipeline `{}` cannot be closed: an agent keeps writing; stop it first",
+        belief.journal, belief.pipeline
+    )))
+}
+
+/// Puts a tombstone for a journal that `adopt` takes a spool away from.
+pub fn close_foreign(
+    lake: &dyn Lake,
+    pipeline: &str,
+    journal: JournalId,
+    successor: JournalId,
+) -> Result<(), Halt> {
+    let number = highest(lake, pipeline, journal)?.next();
+    let tombstone = Manifest {
+        format: MANIFEST_FORMAT,
+        pipeline: pipeline.to_owned(),
+        journal,
+        batch: number,
+        revision: 0,
+        committed: BatchNumber(0),
+        lake: lake.identity().to_owned(),
+        body: ManifestBody::Tombstone(Tombstone { successor }),
+    };
+    lake.create(
+        &naming::manifest_path(pipeline, journal, number, 0),
+        &tombstone.to_json(),
+    )?;
+    Ok(())
+}
+
+fn highest(lake: &dyn Lake, pipeline: &str, journal: JournalId) -> Result<BatchNumber, Halt> {
+    let mut highest = BatchNumber(0);
+    lake.list(&naming::manifest_dir(pipeline, journal), &mut |entry| {
+        if let Some((batch, _)) = naming::parse_manifest_name(entry.path.name()) {
+            highest = highest.max(batch);
+        }
+    })?;
+    Ok(highest)
+}
