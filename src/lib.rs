@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod audit;
 pub mod channel;
+pub mod cli;
 pub mod clock;
 pub mod config;
 mod crash;

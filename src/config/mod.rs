@@ -1,11 +1,33 @@
 //! The configuration: parsed into the file's shape, then converted once into these validated types.
 
+mod document;
+mod error;
+mod interpolate;
+mod lake;
+mod load;
+mod nearest;
+mod places;
+pub mod quantity;
+pub mod redact;
+mod schema;
+mod section;
+mod sink;
+mod source;
+mod template;
+#[cfg(test)]
+mod tests;
+pub mod types;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::schema::SchemaSettings;
 use crate::sink::{RollSettings, SinkSettings};
 use crate::source::SourceSettings;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use load::{DEFAULT_TOML, load, load_with};
+pub use nearest::nearest;
 
 /// A value that must appear in no log, error, report, manifest, journal or page.
 #[derive(Clone, Default, PartialEq, Eq)]
