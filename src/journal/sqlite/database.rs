@@ -1,0 +1,286 @@
+//! Opening SQLite databases: pragmas, whose file it is, the ladder of migrations, the check after an unclean stop.
+//!
+//! Forward only: a database of a newer version is refused before anything is written to it. A new database is made whole under
+//! a temporary name and renamed, so that an empty or headless `journal.db` is always damage and never a beginning.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use super::fault::{Done, Role, Trouble};
+use super::place::Place;
+use crate::journal::Result;
+use crate::segment::JournalId;
+
+/// `LkWd` in ASCII, in the database's header.
+const APPLICATION_ID: i32 = 0x4c6b_5764;
+
+/// The ladder: entry `n` leads from version `n` to `n + 1`.
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/0001_journal.sql")];
+
+/// Above this a whole `quick_check` would hold up the start for long.
+const CHECK_BYTES_MAX: u64 = 1 << 30;
+
+/// Another process writes only when somebody asks for something, and only a row.
+const BUSY: Duration = Duration::from_secs(60);
+
+/// How long emptying the log waits for somebody's reading to end.
+const READER_WAIT: Duration = Duration::from_millis(200);
+
+/// When commits are on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// Once they answered.
+    AtCommit,
+    /// With the sync of the whole file that ends a rebuild.
+    AtTheEnd,
+}
+
+fn connect(place: &Place, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let conn = Connection::open_with_flags(place.database(), flags)?;
+    conn.busy_timeout(BUSY)?;
+    conn.set_prepared_statement_cache_capacity(96);
+    // Rows are input: what a forged schema could call is switched off, damaged cells are noticed when read.
+    conn.execute_batch(
+        "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;",
+    )?;
+    Ok(conn)
+}
+
+/// The one connection that writes.
+pub(super) fn writing(place: &Place, durability: Durability) -> rusqlite::Result<Connection> {
+    let conn = connect(place, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    conn.execute_batch("PRAGMA journal_mode = WAL;")?;
+    let synchronous = match durability {
+        Durability::AtCommit => "FULL",
+        Durability::AtTheEnd => "OFF",
+    };
+    conn.execute_batch(&format!(
+        "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 2000; PRAGMA journal_size_limit = 8388608; \
+         PRAGMA cache_size = -32768;"
+    ))?;
+    Ok(conn)
+}
+
+pub(super) fn reading(place: &Place) -> rusqlite::Result<Connection> {
+    let conn = connect(place, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    conn.execute_batch("PRAGMA cache_size = -8192;")?;
+    Ok(conn)
+}
+
+/// A database with the newest schema and a new id, closed and complete but for its name.
+pub(super) fn make(place: &Place, now_ns: i64) -> Result<JournalId> {
+    place.remove()?;
+    place.create()?;
+    let id = new_journal_id(place)?;
+    let make = || -> Done<()> {
+        let mut conn = connect(place, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        migrate(&mut conn)?;
+        conn.execute(
+            "INSERT INTO journal (only_row, id, made_ns, clean, file_ids) VALUES (1, ?1, ?2, 1, 0)",
+            params![id.0 as i64, now_ns],
+        )?;
+        conn.execute_batch("PRAGMA journal_mode = WAL;")?;
+        truncate_log(&conn)?;
+        conn.close().map_err(|(_, error)| error)?;
+        Ok(())
+    };
+    make().map_err(|trouble| trouble.at(place, Role::Agent, "make the database"))?;
+    place.sync()?;
+    Ok(id)
+}
+
+/// 64 random bits, never 0.
+fn new_journal_id(place: &Place) -> Result<JournalId> {
+    use std::io::Read;
+    let mut bytes = [0; 8];
+    loop {
+        std::fs::File::open("/dev/urandom")
+            .and_then(|mut random| random.read_exact(&mut bytes))
+            .map_err(|error| place.io("draw a journal id", &error))?;
+        let id = u64::from_le_bytes(bytes);
+        if id != 0 {
+            return Ok(JournalId(id));
+        }
+    }
+}
+
+/// Up the ladder, each rung one transaction.
+fn migrate(conn: &mut Connection) -> Done<()> {
+    let version = user_version(conn)?;
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(version as usize) {
+        let rung = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        rung.execute_batch(sql)?;
+        rung.pragma_update(None, "application_id", APPLICATION_ID)?;
+        rung.pragma_update(None, "user_version", step as u32 + 1)?;
+        rung.commit()?;
+    }
+    Ok(())
+}
+
+fn user_version(conn: &Connection) -> rusqlite::Result<u32> {
+    conn.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Whose file it is and of which version, from what this connection sees.
+///
+/// # Errors
+/// Damaged, foreign or newer: nothing was changed.
+fn recognize(conn: &Connection, place: &Place) -> Result<u32> {
+    let header = conn
+        .query_row("PRAGMA application_id", [], |row| row.get::<_, i32>(0))
+        .and_then(|application| Ok((application, user_version(conn)?)));
+    let (application, version) = header.map_err(|error| unreadable(place, &error))?;
+    if application != APPLICATION_ID {
+        return Err(place.unusable(
+            "it is an SQLite database of another program and was left as it is; move it away, or set another `agent.state_dir`",
+        ));
+    }
+    let known = MIGRATIONS.len() as u32;
+    if version > known {
+        return Err(place.unusable(format!(
+            "it is of version {version}, made by a newer program, and was left as it is; this program knows version {known}: install the newer program"
+        )));
+    }
+    if version == 0 {
+        return Err(place.damaged("it has no version"));
+    }
+    Ok(version)
+}
+
+fn unreadable(place: &Place, error: &rusqlite::Error) -> crate::journal::JournalError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SystemIoFailure};
+    match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase | SystemIoFailure) => place.damaged(error),
+        _ => place.unusable(format!("open it: {error}")),
+    }
+}
+
+/// Looks at the file itself, without its log, lock or any side file: whether it may be opened at all.
+fn peek(place: &Place) -> Result<()> {
+    if place.length()? == Some(0) {
+        return Err(place.damaged("it is empty"));
+    }
+    let mut uri = String::from("file:");
+    for byte in place.database().as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                uri.push(*byte as char);
+            }
+            other => uri.push_str(&format!("%{other:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn =
+        Connection::open_with_flags(&uri, flags).map_err(|error| unreadable(place, &error))?;
+    recognize(&conn, place).map(drop)
+}
+
+/// What is known of a database once it is open.
+pub(super) struct Opened {
+    pub(super) conn: Connection,
+    pub(super) id: JournalId,
+    /// File ids up to here were given out.
+    pub(super) file_ids: i64,
+}
+
+/// Opens an existing database for writing: recognized, brought up to date, checked if it was not closed in good order, and marked as in use.
+pub(super) fn open(place: &Place, durability: Durability) -> Result<Opened> {
+    peek(place)?;
+    let mut conn = writing(place, durability).map_err(|error| unreadable(place, &error))?;
+    recognize(&conn, place)?;
+    let damaged = |trouble: Trouble| match trouble {
+        Trouble::Sql(error) => match unreadable(place, &error) {
+            error @ crate::journal::JournalError::Unusable { .. } => error,
+            other => other,
+        },
+        other => other.at(place, Role::Agent, "open"),
+    };
+    migrate(&mut conn).map_err(|trouble| trouble.at(place, Role::Agent, "migrate"))?;
+    let (id, clean) = identity(&conn).map_err(damaged)?;
+    if !clean {
+        check(&conn, place)?;
+    }
+    let file_ids = file_ids(&conn).map_err(damaged)?;
+    conn.execute("UPDATE journal SET clean = 0 WHERE clean <> 0", [])
+        .map_err(|error| {
+            Trouble::from(error).at(place, Role::Agent, "mark the journal as in use")
+        })?;
+    Ok(Opened { conn, id, file_ids })
+}
+
+/// A reading connection for somebody who does not hold the lock; nothing is brought up to date.
+pub(super) fn look(place: &Place) -> Result<Opened> {
+    if place.length()? == Some(0) {
+        return Err(place.damaged("it is empty"));
+    }
+    let conn = reading(place).map_err(|error| unreadable(place, &error))?;
+    let version = recognize(&conn, place)?;
+    let known = MIGRATIONS.len() as u32;
+    if version < known {
+        return Err(place.unusable(format!(
+            "it is of version {version} and this program reads version {known}: start `lakeward run` once, which brings it up to date"
+        )));
+    }
+    let damaged = |trouble: Trouble| trouble.at(place, Role::Onlooker, "open");
+    let (id, _) = identity(&conn).map_err(damaged)?;
+    let file_ids = file_ids(&conn).map_err(damaged)?;
+    Ok(Opened { conn, id, file_ids })
+}
+
+fn identity(conn: &Connection) -> Done<(JournalId, bool)> {
+    let row = conn
+        .query_row(
+            "SELECT id, clean FROM journal WHERE only_row = 1",
+            [],
+            |row| {
+                Ok((
+                    JournalId(row.get::<_, i64>(0)? as u64),
+                    row.get::<_, i64>(1)? == 1,
+                ))
+            },
+        )
+        .optional()?;
+    row.ok_or_else(|| Trouble::BadRow("table `journal` has no row".into()))
+}
+
+fn file_ids(conn: &Connection) -> Done<i64> {
+    let sql = "SELECT max(file_ids, coalesce((SELECT max(id) FROM file), 0)) FROM journal";
+    Ok(conn.query_row(sql, [], |row| row.get(0))?)
+}
+
+/// After a kill or a power cut: the whole of a small database, the ends of a large one's tables.
+fn check(conn: &Connection, place: &Place) -> Result<()> {
+    if place.length()?.unwrap_or(0) >= CHECK_BYTES_MAX {
+        let ends = "SELECT (SELECT max(id) FROM file), (SELECT max(file) FROM segment), (SELECT max(put) FROM payload), \
+                    (SELECT count(*) FROM pipeline), (SELECT count(*) FROM manifest)";
+        return conn
+            .query_row(ends, [], |_| Ok(()))
+            .map_err(|error| unreadable(place, &error));
+    }
+    let found: String = conn
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| unreadable(place, &error))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(place.damaged(found))
+}
+
+/// Moves the log into the database and empties it, unless a reader is in the way, which is no harm.
+pub(super) fn truncate_log(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(READER_WAIT)?;
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    conn.busy_timeout(BUSY)
+}
+
+/// Closed in good order: nothing to check next time, no side files left unless somebody reads.
+pub(super) fn close(conn: Connection) -> rusqlite::Result<()> {
+    conn.execute("UPDATE journal SET clean = 1", [])?;
+    truncate_log(&conn)?;
+    conn.close().map_err(|(_, error)| error)
+}
