@@ -12,6 +12,7 @@ pub mod journal;
 pub mod lake;
 pub mod naming;
 pub mod protocol;
+pub mod record;
 pub mod schema;
 pub mod segment;
 pub mod sink;
