@@ -19,6 +19,7 @@ pub mod operator;
 pub mod pipeline;
 pub mod protocol;
 pub mod rebuild;
+pub mod record;
 pub mod schema;
 pub mod segment;
 pub mod sink;
