@@ -2,6 +2,7 @@
 
 mod journals;
 mod kill;
+mod lake;
 mod landing;
 mod s3;
 mod support;

@@ -3,8 +3,19 @@
 //! Every method is "make it so": calling it again after any error, kill or lost answer is harmless. A look that
 //! failed is an error and never "absent".
 
-use std::path::Path;
+pub mod conformance;
+mod local;
+pub mod retry;
+mod s3;
 
+use std::hash::{BuildHasher, Hasher};
+use std::path::Path;
+use std::sync::Arc;
+
+pub use local::LocalLake;
+pub use s3::{ALLOWED_OPTIONS as S3_OPTIONS, S3Lake};
+
+use crate::config::LakeSettings;
 use crate::naming::LakePath;
 use crate::protocol::DataFileCopy;
 use crate::segment::{BatchNumber, JournalId};
@@ -27,6 +38,57 @@ pub struct LakeError {
     pub operation: &'static str,
     pub path: String,
     pub message: String,
+}
+
+impl LakeError {
+    fn new(
+        class: ErrorClass,
+        operation: &'static str,
+        path: &str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            class,
+            operation,
+            path: path.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+/// Opens the lake that `settings` describe. Nothing is asked of a remote lake yet: [`Lake::probe`] does that.
+///
+/// `runtime` must be a multi-threaded one, with time and I/O, that outlives the lake. The lake's methods block on it, so
+/// they are called from plain threads (several at once), never from one of the runtime's own.
+///
+/// # Errors
+/// The settings cannot be used, or a local root can be neither found nor made.
+pub fn open(
+    settings: &LakeSettings,
+    runtime: tokio::runtime::Handle,
+) -> Result<Arc<dyn Lake>, LakeError> {
+    Ok(match settings {
+        LakeSettings::Fs { root } => Arc::new(LocalLake::open(root)?),
+        LakeSettings::S3(settings) => Arc::new(S3Lake::open(
+            settings,
+            runtime,
+            retry::RetryPolicy::default(),
+        )?),
+    })
+}
+
+/// What [`Lake::read`] reads into memory at most: manifests and claims are input like any other.
+const SMALL_OBJECT_BYTES_MAX: u64 = 256 << 20;
+
+/// A new name under `_lakeward/probe/`.
+fn probe_path() -> Result<LakePath, LakeError> {
+    let path = format!("{}/probe/{:016x}", crate::naming::METADATA_DIR, random());
+    LakePath::new(&path).map_err(|e| LakeError::new(ErrorClass::Permanent, "probe", &path, e))
+}
+
+/// 64 bits that nobody else has: for temporary names and jitter, not for secrets.
+fn random() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// What [`Lake::create`] found.

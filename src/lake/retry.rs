@@ -1,0 +1,98 @@
+//! How often, and for how long, a request that met a passing fault is sent again.
+//!
+//! The waiting times grow exponentially and are jittered, so that many agents that lost the same store do not return
+//! to it in step. What counts as passing is decided where the fault is understood, not here.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The limits of one operation's retries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// No attempt begins later than this after the operation began.
+    pub total: Duration,
+    /// The first pause; each next one is twice as long.
+    pub first: Duration,
+    /// No pause is longer.
+    pub longest: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// Two minutes outlast the restart of a server and the usual failover.
+    fn default() -> Self {
+        Self {
+            total: Duration::from_secs(120),
+            first: Duration::from_millis(200),
+            longest: Duration::from_secs(15),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// The same pauses, within at most `total`.
+    #[must_use]
+    pub fn within(self, total: Duration) -> Self {
+        Self {
+            total: self.total.min(total),
+            ..self
+        }
+    }
+}
+
+/// The pauses of one operation.
+pub struct Backoff {
+    policy: RetryPolicy,
+    began: Instant,
+    next: Duration,
+}
+
+impl Backoff {
+    #[must_use]
+    pub fn new(policy: RetryPolicy) -> Self {
+        Self {
+            policy,
+            began: Instant::now(),
+            next: policy.first,
+        }
+    }
+
+    /// Waits before the next attempt; `false`, at once, if the time is over.
+    pub async fn pause(&mut self) -> bool {
+        let pause = jittered(self.next, super::random());
+        if self.began.elapsed() + pause > self.policy.total {
+            return false;
+        }
+        self.next = (self.next * 2).min(self.policy.longest);
+        tokio::time::sleep(pause).await;
+        true
+    }
+}
+
+/// Between half of `pause` and all of it.
+fn jittered(pause: Duration, random: u64) -> Duration {
+    let share = f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX);
+    pause.mul_f64(0.5 + share / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_keeps_between_half_and_all_of_the_pause() {
+        let pause = Duration::from_secs(8);
+        assert_eq!(jittered(pause, 0), Duration::from_secs(4));
+        assert_eq!(jittered(pause, u64::MAX), pause);
+    }
+
+    #[tokio::test]
+    async fn no_pause_begins_that_would_outlast_the_total_time() {
+        let mut backoff = Backoff::new(RetryPolicy {
+            total: Duration::ZERO,
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(1),
+        });
+        assert!(!backoff.pause().await);
+    }
+}

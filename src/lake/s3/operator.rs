@@ -1,0 +1,159 @@
+//! Makes opendal's operator out of the settings: the client with its certificates, the options, the signer.
+
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use opendal::services::S3Config;
+use opendal::{Configurator, HttpTransporter, OperationContext, Operator};
+
+use super::fault::Fault;
+use super::store::Store;
+use super::transport::Transport;
+use super::uploads::Uploads;
+use crate::config::S3Settings;
+use crate::lake::retry::RetryPolicy;
+
+/// opendal's options that are passed through: all that it documents for S3 but what has keys of its own here, what is
+/// deprecated, and what would break the protocol (appending).
+pub const ALLOWED_OPTIONS: &[&str] = &[
+    "assume_role_duration_seconds",
+    "checksum_algorithm",
+    "default_acl",
+    "default_storage_class",
+    "disable_config_load",
+    "disable_ec2_metadata",
+    "disable_list_objects_v2",
+    "enable_request_payer",
+    "enable_virtual_host_style",
+    "external_id",
+    "profile",
+    "role_arn",
+    "role_session_name",
+    "server_side_encryption",
+    "server_side_encryption_aws_kms_key_id",
+    "server_side_encryption_customer_algorithm",
+    "server_side_encryption_customer_key",
+    "server_side_encryption_customer_key_md5",
+    "skip_signature",
+];
+
+pub(super) struct Opened {
+    pub operator: Operator,
+    pub uploads: Uploads,
+}
+
+pub(super) fn open(
+    settings: &S3Settings,
+    store: &Arc<Store>,
+    policy: RetryPolicy,
+) -> Result<Opened, Fault> {
+    check(settings)?;
+    install_crypto();
+    let client = client(settings)?;
+    let transport = HttpTransporter::new(Transport::new(client, Arc::clone(store), policy));
+    let builder = config(settings, store)?.into_builder();
+    let operator = Operator::new(builder)?
+        .with_context(OperationContext::new().with_http_transport(transport.clone()));
+    let uploads = Uploads::new(settings, Arc::clone(store), transport);
+    Ok(Opened { operator, uploads })
+}
+
+fn check(settings: &S3Settings) -> Result<(), Fault> {
+    let endpoint = &settings.endpoint;
+    if !endpoint.is_empty() && !endpoint.starts_with("http://") && !endpoint.starts_with("https://")
+    {
+        return Err(Fault::permanent(format!(
+            "`endpoint` must begin with http:// or https://, not `{endpoint}`"
+        )));
+    }
+    if settings.access_key_id.is_some() != settings.secret_access_key.is_some() {
+        return Err(Fault::permanent(
+            "`access_key_id` and `secret_access_key` belong together: give both, or neither to take them from the \
+             environment",
+        ));
+    }
+    for (name, _) in &settings.options {
+        if !ALLOWED_OPTIONS.contains(&name.as_str()) {
+            return Err(Fault::permanent(format!(
+                "`{name}` is no option that is passed to S3; these are: {}",
+                ALLOWED_OPTIONS.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// rustls asks for a process-wide choice of cryptography. Somebody else's earlier choice is as good.
+fn install_crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// Certificates are always checked; `ca_file` adds authorities to those of the system.
+fn client(settings: &S3Settings) -> Result<reqwest::Client, Fault> {
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .tcp_keepalive(Duration::from_secs(30))
+        .pool_idle_timeout(Duration::from_secs(60))
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("lakeward/", env!("CARGO_PKG_VERSION")));
+    if let Some(path) = &settings.ca_file {
+        let failed =
+            |what: String| Fault::permanent(format!("`ca_file` `{}`: {what}", path.display()));
+        let pem = std::fs::read(path).map_err(|e| failed(e.to_string()))?;
+        let authorities = reqwest::Certificate::from_pem_bundle(&pem)
+            .map_err(|e| failed(format!("it holds no certificates in PEM form ({e})")))?;
+        if authorities.is_empty() {
+            return Err(failed("it holds no certificates in PEM form".to_owned()));
+        }
+        builder = builder.tls_certs_merge(authorities);
+    }
+    builder
+        .build()
+        .map_err(|e| Fault::permanent(format!("the HTTP client: {}", causes(&e))))
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+fn config(settings: &S3Settings, store: &Store) -> Result<S3Config, Fault> {
+    let mut options: Vec<(String, String)> = settings
+        .options
+        .iter()
+        .filter(|(name, value)| !(name == "checksum_algorithm" && value.expose() == "none"))
+        .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+        .collect();
+    let own = [
+        ("bucket", Some(settings.bucket.as_str())),
+        ("root", Some(settings.root.as_str())),
+        ("endpoint", Some(store.endpoint.as_str())),
+        ("region", Some(settings.region.as_str())),
+        (
+            "access_key_id",
+            settings.access_key_id.as_ref().map(|s| s.expose()),
+        ),
+        (
+            "secret_access_key",
+            settings.secret_access_key.as_ref().map(|s| s.expose()),
+        ),
+        (
+            "session_token",
+            settings.session_token.as_ref().map(|s| s.expose()),
+        ),
+    ];
+    for (name, value) in own {
+        if let Some(value) = value {
+            options.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    Ok(S3Config::from_iter(options)?)
+}
