@@ -651,7 +651,7 @@ fn may_revise<'m>(old: &Manifest, new: &'m Manifest) -> Done<&'m Membership> {
     if new.revision != old.revision + 1 {
         return refuse(format!("revision {} after {}", new.revision, old.revision));
     }
-    let loses = after.accepted_losses.len() > before.accepted_losses.len();
+    let loses = after.lost_files.len() > before.lost_files.len();
     let place = |s: &ManifestSegment| (s.file, s.from, s.to, s.records, s.last, s.digest, s.lane);
     let same_segments = before.segments.len() == after.segments.len()
         && before
