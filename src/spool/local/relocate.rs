@@ -1,0 +1,339 @@
+//! Moves one file, known by its identity, to another name, and never over anything.
+//!
+//! Within a file system that is a rename that does not replace, looked at afterwards: what was renamed may be another
+//! file than the one that was looked at before, or one that changed in that moment; then it is renamed back.
+//!
+//! Across file systems:
+//!
+//! ```text
+//! copy to a hidden temporary name ─► fsync ─► read back, compare digest ─► rename without replacing
+//!   ─► fsync directories ─► look at the original again ─► unlink it
+//! ```
+//!
+//! Killed anywhere, the original stands, or a whole durable copy does. Done again: a temporary name is written anew, and
+//! a copy under the final name that equals the original is taken for ours.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use rustix::fs::{Advice, Timespec, Timestamps, UTIME_OMIT};
+
+use super::claim::errno;
+use super::directory::{Directory, Renamed, failure, shown};
+use super::faults::Faults;
+use crate::segment::{Digest, Digester, FileStat};
+use crate::spool::SpoolError;
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// File systems that keep coarser times (FAT: two seconds) still hold a copy of ours.
+const MTIME_GRAIN_NS: u64 = 2_000_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    Yes,
+    /// Something else has the new name.
+    Taken,
+    /// Nothing has the old name any more.
+    Gone,
+    /// Another file has the old name.
+    Other,
+    /// The same file, another size or time; it stands where it stood, or, if a new file came there, under the new name.
+    Changed(FileStat),
+}
+
+pub(super) struct Relocation<'a> {
+    pub(super) from: &'a Directory,
+    pub(super) name: &'a [u8],
+    pub(super) to: &'a Directory,
+    pub(super) to_name: &'a [u8],
+    /// What a copy is called until it is whole.
+    pub(super) temporary: &'a [u8],
+    /// The identity that may be moved.
+    pub(super) stat: &'a FileStat,
+    /// Size and time count too, not only the inode.
+    pub(super) exactly: bool,
+    /// What must be durable before the original of a copy is removed.
+    pub(super) before_removal: &'a dyn Fn() -> Result<(), SpoolError>,
+    pub(super) faults: &'a Faults,
+}
+
+/// Whether `copy` may be a copy of ours of a file of this size and time.
+pub(super) fn may_be_copy(copy: &FileStat, original: &FileStat) -> bool {
+    copy.size == original.size && copy.mtime_ns.abs_diff(original.mtime_ns) < MTIME_GRAIN_NS
+}
+
+/// Whether two looks, taken just now, saw one and the same file.
+fn is_same_file(a: &FileStat, b: &FileStat) -> bool {
+    a.inode == b.inode && a.device == b.device
+}
+
+impl Relocation<'_> {
+    pub(super) fn run(&self) -> Result<Moved, SpoolError> {
+        let here = match self.look_here()? {
+            Ok(here) => here,
+            Err(otherwise) => return Ok(otherwise),
+        };
+        self.faults.point("looked")?;
+        let renamed = self
+            .from
+            .rename_new(self.name, self.to, self.to_name, self.faults)?;
+        match renamed {
+            Renamed::Yes => {
+                self.faults.point("renamed")?;
+                self.look_there()
+            }
+            Renamed::Gone => Ok(Moved::Gone),
+            Renamed::Taken => self.finish_link(&here),
+            Renamed::Across => self.copy(),
+        }
+    }
+
+    /// The file that may be moved, or what stands in its place.
+    fn look_here(&self) -> Result<Result<FileStat, Moved>, SpoolError> {
+        let Some(here) = self.from.stat(self.name)? else {
+            return Ok(Err(Moved::Gone));
+        };
+        Ok(self.judge(&here).map_or(Ok(here), Err))
+    }
+
+    fn judge(&self, seen: &FileStat) -> Option<Moved> {
+        if seen.inode != self.stat.inode {
+            return Some(Moved::Other);
+        }
+        if self.exactly && !seen.untouched(self.stat) {
+            return Some(Moved::Changed(*seen));
+        }
+        None
+    }
+
+    /// After a rename: what was renamed?
+    fn look_there(&self) -> Result<Moved, SpoolError> {
+        let Some(there) = self.to.stat(self.to_name)? else {
+            let text = format!(
+                "it was renamed to `{}` and is not there; somebody else moves files here",
+                shown(&self.to.join(self.to_name))
+            );
+            return Err(failure("rename", &self.from.join(self.name), text));
+        };
+        let Some(otherwise) = self.judge(&there) else {
+            return Ok(Moved::Yes);
+        };
+        let back = self
+            .to
+            .rename_new(self.to_name, self.from, self.name, self.faults)?;
+        match (back, otherwise) {
+            (Renamed::Yes, otherwise) => Ok(otherwise),
+            // A new file has the path already. The changed one stays whole under the new name.
+            (Renamed::Taken, Moved::Changed(stat)) => Ok(Moved::Changed(stat)),
+            _ => {
+                let text = format!(
+                    "another file came to this path at the moment of the rename, and a third one after it; the second is \
+                     now `{}`: move it back under another name",
+                    shown(&self.to.join(self.to_name))
+                );
+                Err(failure("rename", &self.from.join(self.name), text))
+            }
+        }
+    }
+
+    /// The new name is taken: perhaps by ourselves, killed between linking and unlinking.
+    fn finish_link(&self, here: &FileStat) -> Result<Moved, SpoolError> {
+        let there = self.to.stat(self.to_name)?;
+        if !there.is_some_and(|there| is_same_file(&there, here)) {
+            return Ok(Moved::Taken);
+        }
+        self.from.unlink(self.name)?;
+        self.look_there()
+    }
+
+    fn copy(&self) -> Result<Moved, SpoolError> {
+        let Some((mut source, opened)) = self.from.open_file(self.name)? else {
+            return Ok(Moved::Gone);
+        };
+        if let Some(otherwise) = self.judge(&opened) {
+            return Ok(otherwise);
+        }
+        if self.to.look(self.to_name)?.is_some() {
+            return self.finish_copy(&mut source, &opened);
+        }
+        if let Some(now) = self.write_copy(&mut source, &opened)? {
+            self.to.unlink(self.temporary)?;
+            return Ok(now);
+        }
+        self.faults.point("copied")?;
+        match self
+            .to
+            .rename_new(self.temporary, self.to, self.to_name, self.faults)?
+        {
+            Renamed::Yes => {}
+            Renamed::Taken => {
+                self.to.unlink(self.temporary)?;
+                return Ok(Moved::Taken);
+            }
+            Renamed::Gone | Renamed::Across => {
+                let text = "the copy vanished; somebody else removes files here".into();
+                return Err(failure("copy", &self.to.join(self.temporary), text));
+            }
+        }
+        self.faults.point("copy renamed")?;
+        self.remove_original(&opened)
+    }
+
+    /// The new name is taken: perhaps by our own copy, killed before the original was removed.
+    fn finish_copy(&self, source: &mut File, opened: &FileStat) -> Result<Moved, SpoolError> {
+        let Some((mut copy, there)) = self.to.open_file(self.to_name)? else {
+            return Ok(Moved::Taken);
+        };
+        if !may_be_copy(&there, opened) {
+            return Ok(Moved::Taken);
+        }
+        let original = self.digest(source, self.from, self.name)?;
+        if original != self.digest(&mut copy, self.to, self.to_name)? {
+            return Ok(Moved::Taken);
+        }
+        copy.sync_all()
+            .map_err(|e| self.to.error("sync", self.to_name, errno(&e)))?;
+        self.remove_original(opened)
+    }
+
+    /// `None` if the temporary name now holds all of the file, durably.
+    fn write_copy(
+        &self,
+        source: &mut File,
+        opened: &FileStat,
+    ) -> Result<Option<Moved>, SpoolError> {
+        let failed = |e: std::io::Error| self.to.error("copy", self.temporary, errno(&e));
+        let mut copy = self
+            .to
+            .create_file(self.temporary, 0o600)
+            .map_err(|e| self.to.error("copy", self.temporary, e))?;
+        let mut digester = Digester::default();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut length = 0;
+        loop {
+            let n = self.read(source, &mut buffer, self.from, self.name)?;
+            if n == 0 {
+                break;
+            }
+            digester.update(&buffer[..n]);
+            copy.write_all(&buffer[..n]).map_err(failed)?;
+            length += n as u64;
+            self.faults.point("copying")?;
+            if length > opened.size {
+                break;
+            }
+        }
+        self.give_attributes(source, &copy, opened)?;
+        copy.sync_all().map_err(failed)?;
+        // What the disk holds is to be compared, not what memory does; a file system may ignore this.
+        let _ = rustix::fs::fadvise(&copy, 0, None, Advice::DontNeed);
+        if self.digest(&mut copy, self.to, self.temporary)? != digester.digest() {
+            let text =
+                "what was written reads back differently; the original stays; check the disk";
+            return Err(failure(
+                "copy",
+                &self.to.join(self.temporary),
+                text.to_owned(),
+            ));
+        }
+        self.was_changed(source, opened, length)
+    }
+
+    fn was_changed(
+        &self,
+        source: &File,
+        opened: &FileStat,
+        length: u64,
+    ) -> Result<Option<Moved>, SpoolError> {
+        let stat =
+            rustix::fs::fstat(source).map_err(|e| self.from.error("look at", self.name, e))?;
+        let now = super::directory::file_stat(&stat);
+        let is_same = now.untouched(opened) && length == opened.size;
+        Ok((!is_same).then_some(Moved::Changed(now)))
+    }
+
+    /// Time (by which a later attempt knows the copy), permissions, and the owner where this process may give it.
+    fn give_attributes(
+        &self,
+        source: &File,
+        copy: &File,
+        opened: &FileStat,
+    ) -> Result<(), SpoolError> {
+        let failed = |e: std::io::Error| self.to.error("copy", self.temporary, errno(&e));
+        let metadata = source
+            .metadata()
+            .map_err(|e| self.from.error("look at", self.name, errno(&e)))?;
+        let _ = std::os::unix::fs::fchown(copy, Some(metadata.uid()), Some(metadata.gid()));
+        let mode = metadata.permissions().mode() & 0o777;
+        copy.set_permissions(std::fs::Permissions::from_mode(mode))
+            .map_err(failed)?;
+        let times = Timestamps {
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: Timespec {
+                tv_sec: opened.mtime_ns.div_euclid(1_000_000_000),
+                tv_nsec: opened.mtime_ns.rem_euclid(1_000_000_000),
+            },
+        };
+        // Without it, a later attempt after a kill makes a second copy under the next number; nothing is lost.
+        let _ = rustix::fs::futimens(copy, &times);
+        Ok(())
+    }
+
+    fn remove_original(&self, opened: &FileStat) -> Result<Moved, SpoolError> {
+        (self.before_removal)()?;
+        self.faults.point("copy durable")?;
+        match self.from.stat(self.name)? {
+            Some(now) if now.untouched(opened) => self.from.unlink(self.name)?,
+            Some(now) if now.inode == opened.inode => {
+                // The copy is of a state that is past: only the original is whole.
+                self.to.unlink(self.to_name)?;
+                return Ok(Moved::Changed(now));
+            }
+            // Gone, or a new file: what was moved is under its new name.
+            _ => {}
+        }
+        self.faults.point("original removed")?;
+        Ok(Moved::Yes)
+    }
+
+    fn digest(
+        &self,
+        file: &mut File,
+        directory: &Directory,
+        name: &[u8],
+    ) -> Result<Digest, SpoolError> {
+        file.seek(SeekFrom::Start(0))
+            .map_err(|e| directory.error("read", name, errno(&e)))?;
+        let mut digester = Digester::default();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            let n = self.read(file, &mut buffer, directory, name)?;
+            if n == 0 {
+                return Ok(digester.digest());
+            }
+            digester.update(&buffer[..n]);
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "it belongs to the copy")]
+    fn read(
+        &self,
+        file: &mut File,
+        buffer: &mut [u8],
+        directory: &Directory,
+        name: &[u8],
+    ) -> Result<usize, SpoolError> {
+        loop {
+            match file.read(buffer) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(directory.error("read", name, errno(&e))),
+                Ok(n) => return Ok(n),
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Retiring: a committed file leaves its path for the target that the journal recorded.
+//!
+//! | at the path | at the target | answer |
+//! | --- | --- | --- |
+//! | our identity | nothing | moved: `Yes` |
+//! | our identity | the same file (killed between link and unlink), or an equal copy on another file system | finished: `Yes` |
+//! | our identity | something else | `TargetTaken` |
+//! | our inode, another size or time | any | `Changed` |
+//! | another file | our identity | `Already`; the other file is a new drop |
+//! | nothing | our identity | `Already` |
+//! | another file | anything else | `Replaced` |
+//! | nothing | anything else | `Gone` |
+//!
+//! The marker goes first: as long as the file stands, its marker is its own; once the path is free, it may be that of a
+//! new file.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::LocalSpool;
+use super::directory::{Directory, failure};
+use super::names::DELETE_PREFIX;
+use super::relocate::{Moved, Relocation, may_be_copy};
+use crate::segment::{FileStat, RelativePath};
+use crate::spool::{Retire, Retired, SpoolError};
+
+impl LocalSpool {
+    pub(super) fn retire_file(
+        &self,
+        path: &RelativePath,
+        stat: &FileStat,
+        target: &RelativePath,
+    ) -> Result<Retired, SpoolError> {
+        let root = self.root("retire")?;
+        if self.settings.retire == Retire::Keep {
+            let text = "retire = \"keep\" retires nothing (a bug: this is never asked for)".into();
+            return Err(failure("retire", &root.join(path.as_bytes()), text));
+        }
+        let Some(from) = root.below(path.parent())? else {
+            return self.look_for_retired(&root, None, path, stat, target);
+        };
+        match from.stat(path.name())? {
+            Some(here) if here.untouched(stat) => {}
+            Some(here) if here.inode == stat.inode => return Ok(Retired::Changed(here)),
+            _ => return self.look_for_retired(&root, Some(&from), path, stat, target),
+        }
+        let to = self.target_directory(&root, &from, path, target)?;
+        if self.is_taken(&to, target.name(), stat)? {
+            return Ok(Retired::TargetTaken);
+        }
+        self.retire_marker(&from, &to, path)?;
+        self.unsynced.faults.point("marker retired")?;
+        self.unsynced.note(&from)?;
+        self.unsynced.note(&to)?;
+        let moved = self.relocate(&from, path.name(), stat, &to, target.name(), true)?;
+        Ok(match moved {
+            Moved::Yes => Retired::Yes,
+            Moved::Taken => Retired::TargetTaken,
+            Moved::Changed(now) => Retired::Changed(now),
+            Moved::Gone | Moved::Other => {
+                return self.look_for_retired(&root, Some(&from), path, stat, target);
+            }
+        })
+    }
+
+    /// Nothing of ours stands at the path: was it retired before?
+    fn look_for_retired(
+        &self,
+        root: &Directory,
+        from: Option<&Directory>,
+        path: &RelativePath,
+        stat: &FileStat,
+        target: &RelativePath,
+    ) -> Result<Retired, SpoolError> {
+        let here = match from {
+            Some(from) => from.look(path.name())?,
+            None => None,
+        };
+        let otherwise = match from {
+            Some(from) if from.stat(path.name())?.is_some() => Retired::Replaced,
+            _ => Retired::Gone,
+        };
+        let to = match &self.retire_place {
+            Some(place) => place.find(root, target.parent())?,
+            None => root.below(target.parent())?,
+        };
+        let Some(to) = to else {
+            return Ok(otherwise);
+        };
+        if self.retire_place.is_some() {
+            to.unlink(&self.temporary_name(target.name()))?;
+        }
+        let Some(there) = to.stat(target.name())? else {
+            return Ok(otherwise);
+        };
+        if there.untouched(stat) || (self.retire_place.is_some() && may_be_copy(&there, stat)) {
+            // Whoever did it may have been killed before the directories were synced.
+            if let Some(from) = from {
+                self.unsynced.note(from)?;
+            }
+            self.target_directory(root, from.unwrap_or(&to), path, target)?;
+            self.unsynced.note(&to)?;
+            return Ok(Retired::Already);
+        }
+        let is_ours = there.inode == stat.inode && to.identity()?.0 == root.identity()?.0;
+        if !is_ours {
+            return Ok(otherwise);
+        }
+        // Renamed by an attempt that was killed, and written to since: it goes back, if its path is free.
+        if let Some(from) = from.filter(|_| here.is_none()) {
+            self.unsynced.note(from)?;
+            self.unsynced.note(&to)?;
+            to.rename_new(target.name(), from, path.name(), &self.unsynced.faults)?;
+        }
+        Ok(Retired::Changed(there))
+    }
+
+    /// The target's directory; under `retire_dir` it is made.
+    fn target_directory(
+        &self,
+        root: &Directory,
+        from: &Directory,
+        path: &RelativePath,
+        target: &RelativePath,
+    ) -> Result<Directory, SpoolError> {
+        if let Some(place) = &self.retire_place {
+            return place.make(root, target.parent(), &self.unsynced);
+        }
+        if target.parent() == path.parent() {
+            return Ok(from.clone());
+        }
+        root.below(target.parent())?.ok_or_else(|| {
+            let text = "the directory of the recorded target is not there".into();
+            failure("retire", &root.join(target.as_bytes()), text)
+        })
+    }
+
+    /// Whether the target's name is another file's, as far as a look tells; the rename itself never replaces.
+    fn is_taken(&self, to: &Directory, name: &[u8], stat: &FileStat) -> Result<bool, SpoolError> {
+        if to.look(name)?.is_none() {
+            return Ok(false);
+        }
+        let may_be_ours = to.stat(name)?.is_some_and(|there| {
+            there.untouched(stat) || (self.retire_place.is_some() && may_be_copy(&there, stat))
+        });
+        Ok(!may_be_ours)
+    }
+
+    /// The marker goes the way of its file, under the first free name; that of a deleted file is removed.
+    fn retire_marker(
+        &self,
+        from: &Directory,
+        to: &Directory,
+        path: &RelativePath,
+    ) -> Result<(), SpoolError> {
+        let Some(marker) = self.names.marker_of(path.name()) else {
+            return Ok(());
+        };
+        if self.settings.retire == Retire::Delete {
+            return from.unlink(&marker);
+        }
+        let as_path = RelativePath::new(&marker)
+            .map_err(|text| failure("retire", &from.join(&marker), text))?;
+        self.move_marker(from, to, &marker, &|attempt| {
+            self.names.retire_target(&as_path, attempt).name().to_vec()
+        })
+    }
+
+    pub(super) fn move_marker(
+        &self,
+        from: &Directory,
+        to: &Directory,
+        marker: &[u8],
+        target: &dyn Fn(u32) -> Vec<u8>,
+    ) -> Result<(), SpoolError> {
+        let Some(stat) = from.stat(marker)? else {
+            return Ok(());
+        };
+        for attempt in 0..u32::MAX {
+            let moved = self.relocate(from, marker, &stat, to, &target(attempt), false)?;
+            if moved != Moved::Taken {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn relocate(
+        &self,
+        from: &Directory,
+        name: &[u8],
+        stat: &FileStat,
+        to: &Directory,
+        to_name: &[u8],
+        exactly: bool,
+    ) -> Result<Moved, SpoolError> {
+        Relocation {
+            from,
+            name,
+            to,
+            to_name,
+            temporary: &self.temporary_name(to_name),
+            stat,
+            exactly,
+            before_removal: &|| self.unsynced.sync(),
+            faults: &self.unsynced.faults,
+        }
+        .run()
+    }
+
+    /// The same each time, so that what a killed process left is written anew; another one for each pipeline, since several
+    /// may share a directory.
+    pub(super) fn temporary_name(&self, to_name: &[u8]) -> Vec<u8> {
+        let seed = xxh3_64_with_seed(self.settings.pipeline.as_bytes(), 0);
+        let hash = xxh3_64_with_seed(to_name, seed);
+        format!(".lakeward-move-{hash:016x}").into_bytes()
+    }
+
+    pub(super) fn unlink_deleted(&self, target: &RelativePath) -> Result<(), SpoolError> {
+        const OPERATION: &str = "remove";
+        let root = self.root(OPERATION)?;
+        if !target.name().starts_with(DELETE_PREFIX) {
+            let text =
+                "this is no hidden name of a deleted file; nothing else is ever removed".into();
+            return Err(failure(OPERATION, &root.join(target.as_bytes()), text));
+        }
+        match root.below(target.parent())? {
+            Some(directory) => directory.unlink(target.name()),
+            None => Ok(()),
+        }
+    }
+}

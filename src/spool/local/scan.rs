@@ -1,0 +1,266 @@
+//! One pass over the spool: names are gathered, sorted, and each file is looked at again when its turn comes.
+//!
+//! Gathering needs one stat call a file where the order is by time, none where it is by name. Memory: see `listing` and
+//! `seen`; open directories: [`OPEN_MAX`]. A directory that cannot be read fails the scan, because nothing could be
+//! concluded from what was not found; one that is gone meanwhile does not.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
+
+use rustix::fs::{FileType, RawDir};
+
+use super::directory::{Directory, failure, file_stat, is_dots};
+use super::listing::{Entry, Listing, write_path};
+use super::names::Names;
+use super::seen::{Seen, directory_hash, name_hash};
+use crate::segment::RelativePath;
+use crate::spool::{Found, Order, SpoolError, SpoolSettings};
+
+/// Directories kept open while files are visited.
+const OPEN_MAX: usize = 64;
+/// A path of more bytes than Linux takes in one call (`PATH_MAX`): a tree that deep is a mistake.
+const PATH_BYTES_MAX: usize = 4095;
+
+const OPERATION: &str = "scan";
+
+pub(super) struct Scan<'a> {
+    pub(super) settings: &'a SpoolSettings,
+    pub(super) names: &'a Names,
+    pub(super) root: Directory,
+    pub(super) seen: &'a mut Seen,
+}
+
+impl Scan<'_> {
+    pub(super) fn run(
+        mut self,
+        now_ns: i64,
+        visit: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> Result<(), SpoolError> {
+        self.seen.begin(now_ns);
+        let result = self.pass(visit);
+        match &result {
+            Ok(()) => self.seen.end(),
+            Err(_) => self.seen.abandon(),
+        }
+        result.map_err(|mut error| {
+            error.unavailable = true;
+            error
+        })
+    }
+
+    fn pass(&mut self, visit: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Result<(), SpoolError> {
+        let mut listing = self.gather()?;
+        listing.sort(self.settings.order);
+        let mut open = OpenDirectories::new(self.root.clone());
+        let mut entries = listing.entries().iter().copied();
+        while let Some(entry) = entries.next() {
+            let Some((directory, hash)) = open.get(&listing, entry.directory())? else {
+                continue;
+            };
+            let Some(found) = self.look(&listing, entry, &directory, hash)? else {
+                continue;
+            };
+            if visit(found).is_break() {
+                self.keep_rest(&listing, entries);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn gather(&self) -> Result<Listing, SpoolError> {
+        let mut listing = Listing::default();
+        let mut buffer = Vec::with_capacity(256 << 10);
+        listing.add_directory(&[]);
+        let mut next = 0;
+        while let Some(path) = listing.directory(next).map(<[u8]>::to_vec) {
+            // What vanished, or became something else, since its parent was read, holds no files of ours.
+            if let Some(directory) = self.root.below(&path)? {
+                self.gather_one(
+                    &mut listing,
+                    &directory,
+                    next,
+                    &path,
+                    buffer.spare_capacity_mut(),
+                )
+                .map_err(|error| self.advise(error, &path))?;
+            }
+            next += 1;
+        }
+        Ok(listing)
+    }
+
+    fn gather_one(
+        &self,
+        listing: &mut Listing,
+        directory: &Directory,
+        number: u32,
+        path: &[u8],
+        buffer: &mut [MaybeUninit<u8>],
+    ) -> Result<(), SpoolError> {
+        let mut full = Vec::new();
+        let mut read = RawDir::new(directory, buffer);
+        while let Some(entry) = read.next() {
+            let entry = entry.map_err(|e| directory.error(OPERATION, &[], e))?;
+            let name = entry.file_name();
+            if is_dots(name) {
+                continue;
+            }
+            write_path(&mut full, path, name.to_bytes());
+            let is_added = match self.kind(directory, name, entry.file_type(), &full)? {
+                Kind::File(mtime_ns) => listing.add(number, name, mtime_ns).is_some(),
+                Kind::Directory => listing.add_directory(&full).is_some(),
+                Kind::Nothing => true,
+            };
+            if !is_added {
+                let text = "more than 4 GiB of names wait here; use several spools".into();
+                return Err(failure(OPERATION, self.root.path(), text));
+            }
+            if full.len() > PATH_BYTES_MAX {
+                let text = format!(
+                    "deeper than {PATH_BYTES_MAX} bytes; move it away or exclude it (exclude = [\"…/**\"])"
+                );
+                return Err(failure(OPERATION, &self.root.join(&full), text));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a directory entry is to this scan. The listing often says what type it is, not always.
+    fn kind(
+        &self,
+        directory: &Directory,
+        name: &CStr,
+        listed: FileType,
+        path: &[u8],
+    ) -> Result<Kind, SpoolError> {
+        let is_read = self.names.is_read(path, name.to_bytes());
+        let is_entered = self.settings.recursive && self.names.is_entered(path, name.to_bytes());
+        let may_be_file = is_read && matches!(listed, FileType::RegularFile | FileType::Unknown);
+        let may_be_directory =
+            is_entered && matches!(listed, FileType::Directory | FileType::Unknown);
+        if !may_be_file && !may_be_directory {
+            return Ok(Kind::Nothing);
+        }
+        let needs_stat = listed == FileType::Unknown
+            || (listed == FileType::RegularFile && self.settings.order != Order::Name);
+        if !needs_stat {
+            return Ok(if may_be_file {
+                Kind::File(0)
+            } else {
+                Kind::Directory
+            });
+        }
+        let Some(stat) = directory.look(name.to_bytes())? else {
+            return Ok(Kind::Nothing);
+        };
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if may_be_file => Kind::File(file_stat(&stat).mtime_ns),
+            FileType::Directory if may_be_directory => Kind::Directory,
+            _ => Kind::Nothing,
+        })
+    }
+
+    /// Says how to leave an unreadable directory out.
+    fn advise(&self, mut error: SpoolError, path: &[u8]) -> SpoolError {
+        if let Ok(path) = RelativePath::new(path) {
+            error.message = format!(
+                "{}; or leave it out by exclude = [\"{path}/**\"]",
+                error.message
+            );
+        }
+        error
+    }
+
+    fn look(
+        &mut self,
+        listing: &Listing,
+        entry: Entry,
+        directory: &Directory,
+        hash: u64,
+    ) -> Result<Option<Found>, SpoolError> {
+        let name = listing.name(entry);
+        let Some(stat) = directory.stat(name.to_bytes())? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let parent = listing.directory(entry.directory()).unwrap_or_default();
+        write_path(&mut bytes, parent, name.to_bytes());
+        let path = RelativePath::new(&bytes)
+            .map_err(|text| failure(OPERATION, &self.root.join(&bytes), text))?;
+        let ready = if self.names.has_marker() {
+            self.has_marker(directory, name)?
+        } else {
+            let name = name_hash(hash, name.to_bytes());
+            self.seen.is_ready(name, &stat, self.settings.ready_after)
+        };
+        Ok(Some(Found { path, stat, ready }))
+    }
+
+    fn has_marker(&self, directory: &Directory, name: &CStr) -> Result<bool, SpoolError> {
+        match self.names.marker_of(name.to_bytes()) {
+            Some(marker) => Ok(directory.stat(&marker)?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    fn keep_rest(&mut self, listing: &Listing, rest: impl Iterator<Item = Entry>) {
+        if self.seen.is_empty() {
+            return;
+        }
+        let mut at = None;
+        for entry in rest {
+            let number = entry.directory();
+            let hash = match at {
+                Some((known, hash)) if known == number => hash,
+                _ => directory_hash(listing.directory(number).unwrap_or_default()),
+            };
+            at = Some((number, hash));
+            let name = listing.name(entry).to_bytes();
+            self.seen.keep(name_hash(hash, name));
+        }
+    }
+}
+
+enum Kind {
+    /// With its mtime where the order needs it.
+    File(i64),
+    Directory,
+    Nothing,
+}
+
+/// Directories of a listing, opened once while there are few of them. The hash seeds the hashes of their files.
+struct OpenDirectories {
+    root: Directory,
+    open: HashMap<u32, Option<(Directory, u64)>>,
+}
+
+impl OpenDirectories {
+    fn new(root: Directory) -> Self {
+        Self {
+            root,
+            open: HashMap::new(),
+        }
+    }
+
+    /// `None`: it is gone.
+    fn get(
+        &mut self,
+        listing: &Listing,
+        number: u32,
+    ) -> Result<Option<(Directory, u64)>, SpoolError> {
+        if let Some(known) = self.open.get(&number) {
+            return Ok(known.clone());
+        }
+        if self.open.len() >= OPEN_MAX {
+            self.open.clear();
+        }
+        let path = listing.directory(number).unwrap_or_default();
+        let directory = self.root.below(path)?;
+        let opened = directory.map(|directory| (directory, directory_hash(path)));
+        self.open.insert(number, opened.clone());
+        Ok(opened)
+    }
+}

@@ -1,0 +1,146 @@
+//! What former scans of this process saw of files that were not ready: 16 bytes a file.
+//!
+//! A file's mtime says how long it is unchanged, unless it lies: it may be in the future (another machine's clock), or
+//! in the past while the file still grows. Therefore a scan also remembers size and time of what it found not ready.
+//!
+//! | a former scan saw | now | ready |
+//! | --- | --- | --- |
+//! | nothing | mtime `ready_after` old | yes |
+//! | the same size and time | mtime `ready_after` old, or seen so for `ready_after` | yes |
+//! | another size or time | any | no: counted from now |
+//!
+//! Names are remembered by their hash: two that share one (about one in 2^24 for a million files) may be judged a
+//! little early or late, and what is read is checked against its stat before it counts.
+
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::segment::FileStat;
+
+#[derive(Clone, Copy, Debug)]
+struct Memory {
+    name: u64,
+    /// Of size, time and inode; the lowest bit says that this scan met the name.
+    stat: u32,
+    /// How long it was unchanged at the time of the scan, in milliseconds.
+    unchanged_ms: u32,
+}
+
+const MET: u32 = 1;
+
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Sorted by name.
+    known: Vec<Memory>,
+    /// Of this scan, not sorted yet.
+    added: Vec<Memory>,
+    /// When the last scan was, in nanoseconds since 1970.
+    scanned_ns: i64,
+    /// Milliseconds between the last scan and this one; `None` if the clock went back.
+    passed_ms: Option<u32>,
+}
+
+/// The hash that a file is remembered by.
+pub(super) fn name_hash(directory_hash: u64, name: &[u8]) -> u64 {
+    xxh3_64_with_seed(name, directory_hash)
+}
+
+pub(super) fn directory_hash(path: &[u8]) -> u64 {
+    xxh3_64_with_seed(path, 0)
+}
+
+fn stat_hash(stat: &FileStat) -> u32 {
+    let mut bytes = [0; 24];
+    bytes[..8].copy_from_slice(&stat.size.to_le_bytes());
+    bytes[8..16].copy_from_slice(&stat.mtime_ns.to_le_bytes());
+    bytes[16..].copy_from_slice(&stat.inode.to_le_bytes());
+    (xxh3_64_with_seed(&bytes, 0) as u32) & !MET
+}
+
+/// Saturating, in both directions.
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+impl Seen {
+    pub(super) fn begin(&mut self, now_ns: i64) {
+        let passed = now_ns.checked_sub(self.scanned_ns);
+        self.passed_ms = passed
+            .and_then(|ns| u64::try_from(ns).ok())
+            .map(|ns| milliseconds(Duration::from_nanos(ns)));
+        self.scanned_ns = now_ns;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Judges a file by its age, and remembers it if it is not ready.
+    pub(super) fn is_ready(&mut self, name: u64, stat: &FileStat, ready_after: Duration) -> bool {
+        if ready_after.is_zero() {
+            return true;
+        }
+        let age = self.scanned_ns.checked_sub(stat.mtime_ns);
+        let is_old = age
+            .and_then(|ns| u64::try_from(ns).ok())
+            .is_some_and(|ns| Duration::from_nanos(ns) >= ready_after);
+        let hash = stat_hash(stat);
+        let passed_ms = self.passed_ms;
+        let Some(memory) = self.find(name) else {
+            if !is_old {
+                self.added.push(Memory {
+                    name,
+                    stat: hash,
+                    unchanged_ms: 0,
+                });
+            }
+            return is_old;
+        };
+        let changed = memory.stat & !MET != hash;
+        memory.unchanged_ms = match passed_ms {
+            Some(passed) if !changed => memory.unchanged_ms.saturating_add(passed),
+            _ => 0,
+        };
+        let ready = !changed && (is_old || memory.unchanged_ms >= milliseconds(ready_after));
+        // What is ready is forgotten: it is not marked as met.
+        memory.stat = if ready { hash } else { hash | MET };
+        ready
+    }
+
+    /// A file that this scan found but did not look at, because its caller had enough: what is remembered of it stays,
+    /// and no time counts for it.
+    pub(super) fn keep(&mut self, name: u64) {
+        if let Some(memory) = self.find(name) {
+            memory.stat |= MET;
+        }
+    }
+
+    /// Forgets what this scan did not meet.
+    pub(super) fn end(&mut self) {
+        self.known.retain(|memory| memory.stat & MET != 0);
+        for memory in &mut self.known {
+            memory.stat &= !MET;
+        }
+        if self.added.is_empty() {
+            return;
+        }
+        self.known.append(&mut self.added);
+        self.added = Vec::new();
+        self.known.sort_unstable_by_key(|memory| memory.name);
+        self.known.dedup_by_key(|memory| memory.name);
+    }
+
+    /// After a scan that failed: nothing is forgotten, and nothing new is remembered.
+    pub(super) fn abandon(&mut self) {
+        self.added = Vec::new();
+        for memory in &mut self.known {
+            memory.stat &= !MET;
+        }
+    }
+
+    fn find(&mut self, name: u64) -> Option<&mut Memory> {
+        let at = self.known.binary_search_by_key(&name, |m| m.name).ok()?;
+        self.known.get_mut(at)
+    }
+}
