@@ -4,6 +4,9 @@
 //! spooled file ─ decompress ─ charset ─ frame ─► segments ─ decode ─► RecordBatch ─ encode ─► data file
 //! ```
 
+pub mod decode;
+pub mod encode;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

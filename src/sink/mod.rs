@@ -3,34 +3,28 @@
 //! A lane is one worker thread; lanes share nothing but the schema's registry and the counter of data files. Whatever
 //! a lane writes is garbage until its batch is staged.
 
+mod error;
+mod files;
+mod lane;
+mod locate;
+mod partition;
+mod pool;
+mod rejects;
+mod staged;
+mod template;
+mod value;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+pub use crate::format::encode::{Codec, Compat, OutputFormat, extension};
+pub use error::{SinkError, encoder_versions};
+pub use lane::{Lane, encode_again};
+pub use template::{DEFAULT_PARTITION, PathTemplate, VALUE_BYTES_MAX};
+
 use crate::protocol::DataFile;
 use crate::segment::{BatchNumber, JournalId};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compat {
-    Hive,
-    Modern,
-}
-
-/// A codec with its level where it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codec {
-    None,
-    Snappy,
-    Gzip,
-    Zstd(i32),
-    Lz4,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutputFormat {
-    Parquet { compat: Compat, codec: Codec },
-    Ndjson { codec: Codec },
-}
 
 /// How many rejects a batch may hold before it is not staged.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,0 +1,37 @@
+//! What can go wrong while encoding: the output, or a value.
+
+use std::io;
+
+use arrow::error::ArrowError;
+use parquet::errors::ParquetError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The output could not be written.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A type or value has no encoding, or a library refused: running again will not help.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<ParquetError> for EncodeError {
+    fn from(error: ParquetError) -> Self {
+        match error {
+            ParquetError::External(inner) => match inner.downcast::<io::Error>() {
+                Ok(io) => Self::Io(*io),
+                Err(other) => Self::Refused(other.to_string()),
+            },
+            other => Self::Refused(other.to_string()),
+        }
+    }
+}
+
+impl From<ArrowError> for EncodeError {
+    fn from(error: ArrowError) -> Self {
+        match error {
+            ArrowError::IoError(_, inner) => Self::Io(inner),
+            other => Self::Refused(other.to_string()),
+        }
+    }
+}
