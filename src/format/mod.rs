@@ -4,6 +4,11 @@
 //! spooled file ─ decompress ─ charset ─ frame ─► segments ─ decode ─► RecordBatch ─ encode ─► data file
 //! ```
 
+pub mod charset;
+pub mod decompress;
+pub mod frame;
+mod lz4_frame;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
