@@ -12,6 +12,7 @@ pub mod exit;
 pub mod files;
 pub mod init;
 pub mod logging;
+mod ports;
 pub mod progress;
 pub mod rebuild;
 pub mod release;
@@ -28,6 +29,7 @@ use crate::config::{Config, ConfigErrors};
 use args::{Arguments, Command, Global};
 
 pub use exit::{Exit, Failure};
+use ports::{Ports, bytes, done, is_alive, print_json, read_journal, request, runtime};
 
 /// What every command gets.
 pub struct Context {

@@ -4,10 +4,17 @@
 //! spooled file ─ decompress ─ charset ─ frame ─► segments ─ decode ─► RecordBatch ─ encode ─► data file
 //! ```
 
+pub mod charset;
+mod count;
 pub mod decode;
+pub mod decompress;
 pub mod encode;
+pub mod frame;
+mod lz4_frame;
 
 use std::sync::Arc;
+
+pub use count::count_records;
 
 use serde::{Deserialize, Serialize};
 
