@@ -22,6 +22,19 @@ pub struct Ending {
     pub halt: Option<Halt>,
 }
 
+impl Ending {
+    /// A pipeline that could not even begin.
+    #[must_use]
+    pub fn never_started(pipeline: &str, halt: &Halt) -> Self {
+        let tally = Tally::new(pipeline);
+        tally.set_ending(0.0, &halt.to_string());
+        Self {
+            report: tally.report(),
+            halt: Some(halt.clone()),
+        }
+    }
+}
+
 /// What `run` asks for.
 #[derive(Clone, Debug, Default)]
 pub struct RunOrders {
@@ -31,6 +44,9 @@ pub struct RunOrders {
     /// Wait so long for the journal's lock.
     pub wait: Option<Duration>,
 }
+
+/// Commands that look whether an agent is alive hold the lock for a moment.
+const LOOKERS: Duration = Duration::from_millis(600);
 
 /// How often requests of operators are looked for, and what is said for `status` is written.
 const ATTEND: Duration = Duration::from_millis(500);
@@ -57,7 +73,7 @@ pub fn open_journal(
     wait: Option<Duration>,
     stop: &Stop,
 ) -> Result<SqliteJournal, Halt> {
-    let end = Instant::now() + wait.unwrap_or_default();
+    let end = Instant::now() + wait.unwrap_or_default().max(LOOKERS);
     let mut said = false;
     loop {
         match SqliteJournal::open(&settings.state_dir) {
@@ -114,11 +130,7 @@ impl Agent {
                 Ok(ports) => ports,
                 Err(halt) => {
                     error!(pipeline = %pipeline.name, reason = %halt, "halted");
-                    tally.set_ending(0.0, &halt.to_string());
-                    failed.push(Ending {
-                        report: tally.report(),
-                        halt: Some(halt),
-                    });
+                    failed.push(Ending::never_started(&pipeline.name, &halt));
                     continue;
                 }
             };
@@ -240,14 +252,13 @@ impl Agent {
         }
     }
 
-    fn spools(&self) -> Vec<(String, Arc<dyn crate::spool::Spool>)> {
+    fn spools(&self) -> Vec<crate::operator::Place> {
         self.running
             .iter()
-            .map(|running| {
-                (
-                    running.pipeline.settings.name.clone(),
-                    Arc::clone(&running.pipeline.ports.spool),
-                )
+            .map(|running| crate::operator::Place {
+                pipeline: running.pipeline.settings.name.clone(),
+                root: running.pipeline.settings.source.spool.path.clone(),
+                spool: Arc::clone(&running.pipeline.ports.spool),
             })
             .collect()
     }

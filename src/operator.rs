@@ -15,13 +15,18 @@ use crate::protocol::{BatchState, Manifest, ManifestBody};
 use crate::segment::{BatchNumber, FileStat};
 use crate::spool::Spool;
 
-/// Spools by pipeline.
-pub type Spools = [(String, Arc<dyn Spool>)];
+/// A pipeline's spool.
+pub struct Place {
+    pub pipeline: String,
+    /// The spool's directory.
+    pub root: PathBuf,
+    pub spool: Arc<dyn Spool>,
+}
 
 /// Carries out a request; answers what was done, in words.
 pub fn carry_out(
     journal: &dyn Journal,
-    spools: &Spools,
+    spools: &[Place],
     request: &Request,
 ) -> Result<String, Halt> {
     match request {
@@ -41,11 +46,12 @@ pub fn carry_out(
 /// would be quarantined again. A kill in between is mended by the same command.
 fn release(
     journal: &dyn Journal,
-    spools: &Spools,
+    spools: &[Place],
     row: &FileRow,
     as_new: bool,
 ) -> Result<String, Halt> {
-    let spool = spool_of(journal, spools, row)?;
+    let place_of_file = spool_of(journal, spools, row)?;
+    let (spool, root) = (&place_of_file.spool, &place_of_file.root);
     let place = row.quarantined_to.as_ref().map(PathBuf::from);
     let aside = place.filter(|place| place.symlink_metadata().is_ok());
     let home = spool.stat(&row.path)?;
@@ -58,7 +64,7 @@ fn release(
     if as_new {
         journal.forget(row.id, "released as new")?;
         if let (Some(aside), None) = (&aside, home) {
-            move_back(aside, spool.as_ref(), row)?;
+            move_back(aside, root, row)?;
         }
         return Ok(format!(
             "`{}` counts as new: all of it lands, what was committed of it ({} bytes) a second time",
@@ -67,7 +73,7 @@ fn release(
     }
     if row.state != FileState::Quarantined {
         if let (Some(aside), None) = (&aside, home) {
-            move_back(aside, spool.as_ref(), row)?;
+            move_back(aside, root, row)?;
         }
         return Ok(format!("`{}` goes on at offset {}", row.path, row.checkpoint));
     }
@@ -87,22 +93,22 @@ fn release(
     })?;
     journal.release(row.id, &stat, &row.path)?;
     if let (Some(aside), None) = (&aside, home) {
-        move_back(aside, spool.as_ref(), row)?;
+        move_back(aside, root, row)?;
     }
     info!(path = %row.path, checkpoint = row.checkpoint, "released");
     Ok(format!("`{}` goes on at offset {}", row.path, row.checkpoint))
 }
 
-fn spool_of(
+fn spool_of<'a>(
     journal: &dyn Journal,
-    spools: &Spools,
+    spools: &'a [Place],
     row: &FileRow,
-) -> Result<Arc<dyn Spool>, Halt> {
-    for (name, spool) in spools {
+) -> Result<&'a Place, Halt> {
+    for place in spools {
         let mut found = false;
-        journal.visit_files(name, &mut |other| found |= other.id == row.id)?;
+        journal.visit_files(&place.pipeline, &mut |other| found |= other.id == row.id)?;
         if found {
-            return Ok(Arc::clone(spool));
+            return Ok(place);
         }
     }
     Err(Halt::Stopped(format!(
@@ -143,8 +149,8 @@ fn open_released(
     Ok((file, stat))
 }
 
-fn move_back(aside: &Path, spool: &dyn Spool, row: &FileRow) -> Result<(), Halt> {
-    let home = spool.path_of(&row.path);
+fn move_back(aside: &Path, root: &Path, row: &FileRow) -> Result<(), Halt> {
+    let home = root.join(row.path.as_path());
     rustix::fs::renameat_with(
         rustix::fs::CWD,
         aside,

@@ -50,8 +50,8 @@ pub struct Place {
     pub lake: Arc<dyn Lake>,
     pub spool: Arc<dyn Spool>,
     pub payload: bool,
-    /// Path templates' literal beginnings and reject directories are not searched; data files are looked for at the lake's root.
-    pub staged_lake: String,
+    /// Directories in which the configuration lands data and reject files.
+    pub roots: Vec<String>,
 }
 
 /// Reads the claims and manifests of every pipeline that has any; changes nothing.
@@ -205,7 +205,7 @@ fn refuse_gaps(
 }
 
 /// Data files in the lake that carry a believed journal's name and stand in no manifest: conflicts.
-pub fn unknown_data_files(lake: &dyn Lake, belief: &Belief) -> Result<Vec<LakePath>, Halt> {
+pub fn unknown_data_files(place: &Place, belief: &Belief) -> Result<Vec<LakePath>, Halt> {
     let mut known = std::collections::HashSet::new();
     for membership in belief.manifests.iter().filter_map(Manifest::membership) {
         known.extend(membership.data_files.iter().map(|file| file.path.as_str()));
@@ -216,12 +216,27 @@ pub fn unknown_data_files(lake: &dyn Lake, belief: &Belief) -> Result<Vec<LakePa
                 && (name.journal == belief.journal || belief.predecessors.contains(&name.journal))
         })
     };
+    // Also where an earlier configuration landed them.
+    let mut roots: std::collections::BTreeSet<&str> = known
+        .iter()
+        .filter_map(|path| path.split('/').next())
+        .collect();
+    roots.extend(
+        place
+            .roots
+            .iter()
+            .filter_map(|root| root.split('/').next())
+            .filter(|root| !root.is_empty()),
+    );
     let mut unknown = Vec::new();
-    lake.list_all(&mut |entry| {
-        if ours(entry.path.name()) && !known.contains(entry.path.as_str()) {
-            unknown.push(entry.path);
-        }
-    })?;
+    for root in roots {
+        let root = LakePath::new(root).map_err(Halt::Bug)?;
+        place.lake.list(&root, &mut |entry| {
+            if ours(entry.path.name()) && !known.contains(entry.path.as_str()) {
+                unknown.push(entry.path);
+            }
+        })?;
+    }
     unknown.sort();
     Ok(unknown)
 }

@@ -8,10 +8,10 @@ use std::sync::atomic::AtomicU32;
 use lakeward::channel::SegmentData;
 use lakeward::config::load;
 use lakeward::format::{FileContext, decode::Inference};
-use lakeward::journal::{FileRow, FileState};
+use lakeward::journal::FileRow;
 use lakeward::schema::{self, SchemaRegistry};
 use lakeward::segment::{BatchNumber, Digest, FileId, FileStat, JournalId, RelativePath, Segment};
-use lakeward::sink::{BatchContext, Lane, PathTemplate};
+use lakeward::sink::{BatchContext, Lane};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,8 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         header: None,
         settings: pipeline.source.reading.clone(),
     });
-    let template = PathTemplate::parse(&pipeline.sink.path, &pipeline.sink.timezone)?;
-    let first = schema::first_schema(&pipeline.schema, &template.columns());
+    let first = schema::first_schema(&pipeline.schema);
     let schemas = Arc::new(SchemaRegistry::new(pipeline.schema.clone(), None, first));
     std::fs::create_dir_all(output)?;
     let mut lane = Lane::open(
@@ -104,26 +103,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn row() -> FileRow {
-    FileRow {
-        id: FileId(1),
-        path: RelativePath::new(b"input.ndjson").expect("a plain name"),
-        stat: FileStat { inode: 1, device: 1, size: 0, mtime_ns: 0 },
-        state: FileState::Reading,
-        settings: serde_json::Value::Null,
-        header: None,
-        put_end: 0,
-        checkpoint: 0,
-        decoded: None,
-        fingerprint: None,
-        torn: None,
-        records: 0,
-        rejected: 0,
-        rejected_bytes: 0,
-        skipped_bytes: 0,
-        reason: None,
-        skipped: false,
-        retire_target: None,
-        quarantined_to: None,
-        changed_ns: 0,
-    }
+    let path = RelativePath::new(b"input.ndjson").expect("a plain name");
+    let stat = FileStat { inode: 1, device: 1, size: 0, mtime_ns: 0 };
+    FileRow::fresh(FileId(1), path, stat, serde_json::Value::Null, 0)
 }

@@ -40,7 +40,19 @@ pub fn read_journal(config: &Config) -> anyhow::Result<Option<Box<dyn Journal>>>
 
 /// Whether an agent holds the journal's lock at this moment.
 pub fn is_alive(config: &Config) -> anyhow::Result<bool> {
-    done(SqliteJournal::is_locked(&config.agent.state_dir).map_err(Halt::from))
+    let path = config.agent.state_dir.join("journal.lock");
+    let Ok(lock) = std::fs::File::open(&path) else {
+        return Ok(false);
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(true),
+        Err(std::fs::TryLockError::Error(error)) => Err(Failure::new(
+            Exit::Stopped,
+            format!("look at the lock `{}`: {error}", path.display()),
+        )
+        .into()),
+    }
 }
 
 pub struct Ports;
@@ -85,7 +97,11 @@ fn carry_out(
 ) -> anyhow::Result<Exit> {
     let mut spools = Vec::new();
     for pipeline in &config.pipelines {
-        spools.push((pipeline.name.clone(), Ports::spool(pipeline)?));
+        spools.push(crate::operator::Place {
+            pipeline: pipeline.name.clone(),
+            root: pipeline.source.spool.path.clone(),
+            spool: Ports::spool(pipeline)?,
+        });
     }
     for request in requests {
         let said = done(crate::operator::carry_out(journal, &spools, request))?;

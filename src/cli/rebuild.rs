@@ -35,6 +35,12 @@ pub fn run(context: &Context, args: &Rebuild) -> anyhow::Result<Exit> {
             lake: Ports::lake(pipeline, &runtime)?,
             spool: Ports::spool(pipeline)?,
             payload: pipeline.source.payload,
+            roots: vec![
+                crate::sink::PathTemplate::parse(&pipeline.sink.path, &pipeline.sink.timezone)
+                    .map_err(|message| Failure::new(Exit::Usage, message))?
+                    .root(),
+                pipeline.sink.rejects.clone(),
+            ],
         });
     }
     let beliefs = super::done(believe(&places))?;
@@ -73,7 +79,7 @@ fn refuse_unknown(places: &[Place], belief: &Belief) -> anyhow::Result<()> {
     let Some(place) = places.iter().find(|place| place.pipeline == belief.pipeline) else {
         return Ok(());
     };
-    let unknown = super::done(unknown_data_files(place.lake.as_ref(), belief))?;
+    let unknown = super::done(unknown_data_files(place, belief))?;
     let Some(first) = unknown.first() else {
         return Ok(());
     };

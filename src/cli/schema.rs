@@ -71,12 +71,12 @@ fn ddl(config: &Config, pipeline: &PipelineSettings, schema: &Schema) -> anyhow:
     let template = PathTemplate::parse(&pipeline.sink.path, &pipeline.sink.timezone)
         .map_err(|message| Failure::new(Exit::Usage, message))?;
     let partitions = template.partition_columns(schema);
-    let removed = template.removed_columns();
+    let removed = template.removed();
     let quote = |name: &str| format!("`{}`", name.replace('`', "``"));
     let columns: Vec<String> = schema
         .landed()
         .into_iter()
-        .filter(|(name, _)| !removed.contains(name))
+        .filter(|(name, _)| !removed.contains(&name.as_str()))
         .map(|(name, data_type)| format!("  {} {data_type}", quote(&name)))
         .collect();
     let mut text = format!(
@@ -98,7 +98,7 @@ fn ddl(config: &Config, pipeline: &PipelineSettings, schema: &Schema) -> anyhow:
         }
     });
     let root = Ports::location(config, pipeline);
-    let location = format!("{root}/{}", template.literal_root());
+    let location = format!("{root}/{}", template.root());
     let _ = writeln!(
         text,
         "LOCATION '{}';",

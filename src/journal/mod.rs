@@ -56,6 +56,41 @@ pub struct FileRow {
     pub changed_ns: i64,
 }
 
+impl FileRow {
+    /// A file of which nothing is journaled yet.
+    #[must_use]
+    pub fn fresh(
+        id: FileId,
+        path: RelativePath,
+        stat: FileStat,
+        settings: serde_json::Value,
+        now_ns: i64,
+    ) -> Self {
+        Self {
+            id,
+            path,
+            stat,
+            state: FileState::Reading,
+            settings,
+            header: None,
+            put_end: 0,
+            checkpoint: 0,
+            decoded: None,
+            fingerprint: None,
+            torn: None,
+            records: 0,
+            rejected: 0,
+            rejected_bytes: 0,
+            skipped_bytes: 0,
+            reason: None,
+            skipped: false,
+            retire_target: None,
+            quarantined_to: None,
+            changed_ns: now_ns,
+        }
+    }
+}
+
 /// A range of a file and the batch it was committed (or staged) in; kept as long as the file's row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileRange {

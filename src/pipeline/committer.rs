@@ -31,9 +31,6 @@ const LANDING_THREADS: usize = 4;
 /// most verify, encode again, land, look and make durable, with room for answers that were lost.
 const ROUNDS_MAX: u32 = 16;
 
-/// What stands at a final path, in words for a message.
-pub use lake::Look;
-
 pub struct Committer {
     pub pipeline: String,
     pub ports: Ports,
@@ -367,7 +364,7 @@ impl Committer {
                             batch.number, self.pipeline, self.pipeline, batch.number
                         );
                         halt = Some(Halt::Stopped(text.clone()));
-                        Err(crate::sink::SinkError::segment(text))
+                        Err(crate::sink::SinkError::Broken(text))
                     }
                 }
             },
@@ -479,7 +476,7 @@ fn verify(path: &std::path::Path, copies: &[DataFileCopy]) -> Result<Option<Data
 }
 
 /// Length and digest of a local file; `None` if there is none.
-pub(crate) fn digest_file(path: &std::path::Path) -> Result<Option<(u64, Digest)>, Halt> {
+pub fn digest_file(path: &std::path::Path) -> Result<Option<(u64, Digest)>, Halt> {
     use std::io::Read;
     let failed = |e: std::io::Error| Halt::Stopped(format!("read `{}`: {e}", path.display()));
     let mut file = match std::fs::File::open(path) {

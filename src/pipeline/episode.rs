@@ -28,7 +28,7 @@ use crate::protocol::{BatchState, RollReason};
 use crate::schema::{Schema, SchemaRegistry, SchemaSettings};
 use crate::segment::BatchNumber;
 use crate::sink::{BatchContext, OutputFormat, SinkSettings};
-use crate::source::Source;
+use crate::source::{Backlog, Source};
 
 /// How an episode ended well.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub fn run(pipeline: &Pipeline, started: &Started) -> Result<Ended, Halt> {
     let channel = Channel::new(channel_bytes(pipeline.memory));
     let mut source = source(pipeline)?;
     infer(pipeline, &schemas, &mut source)?;
+    let backlog = source.backlog();
+    let seen_backlog = Arc::clone(&backlog);
     let (staged_sender, staged) = mpsc::sync_channel::<BatchRow>(1);
     std::thread::scope(|scope| {
         let source_channel = channel.clone();
@@ -83,6 +85,7 @@ pub fn run(pipeline: &Pipeline, started: &Started) -> Result<Ended, Halt> {
                 .next(),
             partitions: 1,
             ratio: 6.0,
+            backlog,
             space_since: None,
             space_looked: None,
         };
@@ -92,8 +95,25 @@ pub fn run(pipeline: &Pipeline, started: &Started) -> Result<Ended, Halt> {
         drop(coordinator);
         let landed = join(landing.join());
         let read = join(reading.join().map(Ok));
+        count_source(pipeline, &seen_backlog);
         landed.and(read).and(ended)
     })
+}
+
+/// What the source decided by itself goes into the report.
+fn count_source(pipeline: &Pipeline, backlog: &Backlog) {
+    pipeline.tally.add_source(
+        backlog.quarantined(),
+        backlog.resent() + backlog.same_content(),
+        backlog.waiting().0 + backlog.unready(),
+    );
+    let (unreadable, first) = backlog.unreadable();
+    pipeline.tally.set_unreadable((unreadable > 0).then(|| {
+        format!(
+            "{unreadable} spooled files could not be read, the first: {}",
+            first.unwrap_or_default()
+        )
+    }));
 }
 
 fn join<T>(result: std::thread::Result<Result<T, Halt>>) -> Result<T, Halt> {
@@ -194,7 +214,7 @@ fn is_staged_by(name: &str, prefix: &str) -> bool {
 }
 
 /// The registry with the journal's newest version, or with the first schema that the configuration gives.
-pub(crate) fn registry(
+pub fn registry(
     settings: &SchemaSettings,
     sink: &SinkSettings,
     journaled: Option<(u32, serde_json::Value)>,
@@ -212,8 +232,31 @@ pub(crate) fn registry(
     };
     let template = crate::sink::PathTemplate::parse(&sink.path, &sink.timezone)
         .map_err(|e| Halt::Stopped(format!("path template: {e}")))?;
-    let first = crate::schema::first_schema(settings, &template.columns());
+    let first = first_schema(settings, &template);
     Ok(SchemaRegistry::new(settings.clone(), journaled, first))
+}
+
+/// With `mode = "none"` records land byte for byte, and only what the path names is read out of them, as text.
+#[must_use]
+pub fn first_schema(settings: &SchemaSettings, template: &crate::sink::PathTemplate) -> Schema {
+    let mut schema = crate::schema::first_schema(settings);
+    if !schema.raw {
+        return schema;
+    }
+    for name in template.columns() {
+        let column = name.split('.').next().unwrap_or(name);
+        let known = schema.column(column).is_some()
+            || schema.path_columns.iter().any(|path| path == column)
+            || column.starts_with('_');
+        if !known {
+            schema.columns.push(crate::schema::Field {
+                name: name.to_owned(),
+                key: name.to_owned(),
+                data_type: crate::schema::DataType::String,
+            });
+        }
+    }
+    schema
 }
 
 fn schemas(pipeline: &Pipeline) -> Result<Arc<SchemaRegistry>, Halt> {
@@ -260,7 +303,13 @@ fn infer(
     } else {
         schemas.settle();
     }
-    Ok(())
+    let (_, schema) = schemas.current();
+    crate::sink::PathTemplate::parse(
+        &pipeline.settings.sink.path,
+        &pipeline.settings.sink.timezone,
+    )
+    .and_then(|template| template.check(&schema))
+    .map_err(Halt::Stopped)
 }
 
 fn land_staged(committer: &Committer, staged: &mpsc::Receiver<BatchRow>) -> Result<(), Halt> {
@@ -284,6 +333,7 @@ struct Coordinator<'a> {
     /// Of the last batch: partitions open at its end, decoded bytes per encoded byte.
     partitions: u64,
     ratio: f64,
+    backlog: Arc<Backlog>,
     space_since: Option<Duration>,
     space_looked: Option<Duration>,
 }
@@ -392,7 +442,7 @@ impl Coordinator<'_> {
     }
 
     fn backlog_bytes(&self) -> u64 {
-        self.committer.backlog_bytes()
+        self.backlog.waiting().1
     }
 
     fn roll_if_due(&mut self) -> Result<(), Halt> {

@@ -110,7 +110,7 @@ impl Lanes {
 
     fn wait(&mut self, timeout: Duration) -> Result<(), Halt> {
         match self.done.recv_timeout(timeout) {
-            Ok(done) => self.note(done),
+            Ok(done) => self.note(done).map(|_| ()),
             Err(mpsc::RecvTimeoutError::Timeout) => Ok(()),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(died()),
         }
@@ -202,7 +202,7 @@ fn died() -> Halt {
 }
 
 pub(super) fn halt_of(error: SinkError) -> Halt {
-    if error.is_transient() {
+    if error.class() == crate::lake::ErrorClass::Transient {
         Halt::NotDone(error.to_string())
     } else {
         Halt::Stopped(error.to_string())

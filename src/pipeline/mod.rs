@@ -35,9 +35,10 @@ use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::spool::Spool;
 
-pub use committer::{Committer, Look};
+pub use committer::{Committer, digest_file};
+pub use episode::registry;
 pub use report::{PipelineReport, Tally};
-pub use start::{Started, read_claim, refuse_foreign_manifests, start, write_claim};
+pub use start::{Started, probe, random_id, read_claim, write_claim};
 pub use stop::Stop;
 
 /// Why a pipeline ended before all was done.
@@ -119,7 +120,7 @@ impl Pipeline {
     /// Runs until drained (`once`), stopped or halted. Nothing is lost by whatever comes back.
     pub fn run(&self) -> Result<(), Halt> {
         let name = self.settings.name.as_str();
-        let started = start(self)?;
+        let started = start::start(self)?;
         info!(pipeline = name, journal = %self.ports.journal.id(), lake = self.ports.lake.identity(), "started");
         let mut failures = 0_u32;
         loop {

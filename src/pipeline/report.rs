@@ -107,12 +107,17 @@ impl Tally {
         self.edit().files_quarantined += files;
     }
 
-    pub fn resent(&self, files: u64) {
-        self.edit().files_resent = files;
+    /// What one episode's source decided by itself.
+    pub fn add_source(&self, quarantined: u64, resent: u64, waiting: u64) {
+        let mut report = self.edit();
+        report.files_quarantined += quarantined;
+        report.files_resent += resent;
+        report.files_waiting = waiting;
     }
 
-    pub fn waiting(&self, files: u64) {
-        self.edit().files_waiting = files;
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.edit().files
     }
 
     pub fn set_drained(&self) {

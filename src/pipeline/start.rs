@@ -40,6 +40,7 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
     let known = known_row(ports, name)?;
     let claim = claim(pipeline, known.as_ref())?;
     check_lake(ports, known.as_ref(), name)?;
+    probe(ports.lake.as_ref(), wants_conditions(pipeline))?;
     let row = ports
         .journal
         .pipeline(name, claim.spool, ports.lake.identity())?;
@@ -57,6 +58,25 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
         row,
         _spool_lock: lock,
     })
+}
+
+fn wants_conditions(pipeline: &Pipeline) -> bool {
+    match &pipeline.settings.lake {
+        crate::config::LakeSettings::Fs { .. } => true,
+        crate::config::LakeSettings::S3(s3) => s3.conditional_writes,
+    }
+}
+
+/// What the lake says it honours, tried. A store that ignores conditions is refused unless the configuration accepts the weaker promise.
+pub fn probe(lake: &dyn Lake, wants_conditions: bool) -> Result<(), Halt> {
+    let honours = lake.probe()?;
+    if wants_conditions && !honours.conditional_writes {
+        return Err(Halt::Stopped(format!(
+            "the store of lake `{}` ignores `If-None-Match`: two agents, or a request that comes late, could write over a landed file; use a store that honours it, or set `lake.conditional_writes = false` and accept that Lakeward then looks before it puts, which is a weaker promise (see the README)",
+            lake.identity()
+        )));
+    }
+    Ok(())
 }
 
 fn known_row(ports: &Ports, name: &str) -> Result<Option<PipelineRow>, Halt> {
@@ -127,7 +147,7 @@ fn check_lake(ports: &Ports, known: Option<&PipelineRow>, name: &str) -> Result<
 
 /// I12 and finding 9: a manifest of this journal past its last staged batch, or a tombstone, means that this journal is not
 /// the newest.
-pub fn refuse_foreign_manifests(
+fn refuse_foreign_manifests(
     lake: &dyn Lake,
     pipeline: &str,
     journal: JournalId,
@@ -239,7 +259,7 @@ fn newest_lake_claim(lake: &dyn Lake, pipeline: &str) -> Result<Option<(u64, Lak
 }
 
 /// 64 bits from the kernel.
-pub(crate) fn random_id() -> Result<JournalId, Halt> {
+pub fn random_id() -> Result<JournalId, Halt> {
     let mut bytes = [0_u8; 8];
     let mut random = std::fs::File::open("/dev/urandom")
         .map_err(|e| Halt::Stopped(format!("random bytes from the kernel: {e}")))?;

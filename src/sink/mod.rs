@@ -11,6 +11,7 @@ mod partition;
 mod pool;
 mod rejects;
 mod staged;
+mod table;
 mod template;
 mod value;
 
