@@ -16,6 +16,7 @@ const UNKNOWN: u8 = 0xff;
 pub struct Transcoder {
     decoder: Decoder,
     out: Vec<u8>,
+    ended: bool,
 }
 
 impl Transcoder {
@@ -33,12 +34,24 @@ impl Transcoder {
         Ok(Some(Self {
             decoder: encoding.new_decoder(),
             out: Vec::new(),
+            ended: false,
         }))
     }
 
-    /// The UTF-8 of `bytes`, as far as it is decided. `last`: nothing follows; called once.
-    pub fn push(&mut self, bytes: &[u8], last: bool) -> &[u8] {
+    /// What the last [`Self::push`] made.
+    pub fn text(&self) -> &[u8] {
+        &self.out
+    }
+
+    /// The last bytes were pushed.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Turns `bytes` into UTF-8, as far as it is decided; [`Self::text`] has it. `last`: nothing follows; said once.
+    pub fn push(&mut self, bytes: &[u8], last: bool) {
         self.out.clear();
+        self.ended = last;
         let mut rest = bytes;
         loop {
             let room = self
@@ -54,7 +67,7 @@ impl Transcoder {
             self.out.truncate(had + written);
             rest = &rest[read..];
             match result {
-                DecoderResult::InputEmpty => return &self.out,
+                DecoderResult::InputEmpty => return,
                 DecoderResult::OutputFull => {}
                 DecoderResult::Malformed(..) => self.out.push(UNKNOWN),
             }

@@ -38,8 +38,6 @@ pub(super) struct Json {
     closing: Vec<u8>,
     /// Brackets open beyond those.
     deeper: u64,
-    /// Other than blanks were seen in this unit.
-    any: bool,
 }
 
 impl Default for Json {
@@ -49,7 +47,6 @@ impl Default for Json {
             in_array: false,
             closing: Vec::new(),
             deeper: 0,
-            any: false,
         }
     }
 }
@@ -113,7 +110,6 @@ impl Json {
         if matches!(b, b' ' | b'\t' | b'\r' | b'\n') {
             return;
         }
-        self.any = true;
         self.at = match (self.at, b) {
             (At::Top, b'[') => {
                 self.in_array = true;
@@ -167,7 +163,6 @@ impl Json {
         } else {
             At::Top
         };
-        self.any = false;
         UnitEnd {
             taken,
             kind: Kind::Record,

@@ -219,6 +219,11 @@ impl Framer {
         self.misframed
     }
 
+    /// Line number of the first byte of the segment in progress.
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
     /// Bytes that went in so far.
     pub fn offset(&self) -> u64 {
         let long = self.long.as_ref().map_or(0, |long| long.length);

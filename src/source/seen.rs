@@ -1,0 +1,181 @@
+//! What this process knows of paths without asking the journal.
+//!
+//! Both structures are keyed by a 64-bit hash of the path. A collision can only lead to a question too many: an entry counts
+//! for a file only if its stat is equal too.
+
+use std::collections::HashMap;
+
+use crate::segment::{FileId, FileStat, RelativePath};
+
+pub(super) fn key_of(path: &RelativePath) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(path.as_bytes())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// All of it was put into the channel in this episode.
+    Handed(FileId),
+    /// The journal knows it, and nothing is to be done.
+    Settled,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) stat: FileStat,
+    pub(super) why: Why,
+    scan: u32,
+}
+
+/// Files that were dealt with, so that a scan that finds them untouched costs nothing.
+#[derive(Default)]
+pub(super) struct Seen {
+    entries: HashMap<u64, Entry>,
+    scan: u32,
+    met: usize,
+}
+
+impl Seen {
+    /// Forgets what was handed out: it was handed to an episode that is over.
+    pub(super) fn begin_episode(&mut self) {
+        self.entries.retain(|_, e| e.why == Why::Settled);
+    }
+
+    pub(super) fn begin_scan(&mut self) {
+        self.scan = self.scan.wrapping_add(1);
+        self.met = 0;
+    }
+
+    /// A scan met this file. True: it was dealt with and is untouched since.
+    pub(super) fn meet(&mut self, key: u64, stat: &FileStat) -> bool {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return false;
+        };
+        if entry.scan != self.scan {
+            entry.scan = self.scan;
+            self.met += 1;
+        }
+        entry.stat.untouched(stat)
+    }
+
+    pub(super) fn get(&self, key: u64) -> Option<Entry> {
+        self.entries.get(&key).copied()
+    }
+
+    pub(super) fn insert(&mut self, key: u64, stat: FileStat, why: Why) {
+        let scan = self.scan;
+        if self.entries.insert(key, Entry { stat, why, scan }).is_none() {
+            self.met += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: u64) {
+        self.entries.remove(&key);
+    }
+
+    /// How many entries the last scan did not meet.
+    pub(super) fn vanished(&self) -> usize {
+        self.entries.len().saturating_sub(self.met)
+    }
+
+    /// Drops entries that the last scan did not meet, where `over` says that an episode needs them no more. A file that
+    /// was handed out but not staged must be remembered: it could come back and be handed out twice.
+    pub(super) fn prune<E>(
+        &mut self,
+        mut over: impl FnMut(FileId) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let scan = self.scan;
+        let mut gone = Vec::new();
+        for (key, entry) in self.entries.iter().filter(|(_, e)| e.scan != scan) {
+            let drop = match entry.why {
+                Why::Settled => true,
+                Why::Handed(id) => over(id)?,
+            };
+            if drop {
+                gone.push(*key);
+            }
+        }
+        for key in gone {
+            self.entries.remove(&key);
+        }
+        Ok(())
+    }
+}
+
+/// Says "the journal has no row for this path" for certain, or "perhaps it has": a Bloom filter of fixed size, so that the
+/// journal's history, however long, costs no more memory. With a million paths one answer in a thousand is a needless question.
+pub(super) struct KnownPaths {
+    bits: Vec<u64>,
+}
+
+const FILTER_BITS: u64 = 1 << 25;
+
+impl KnownPaths {
+    pub(super) fn new() -> Self {
+        Self {
+            bits: vec![0; (FILTER_BITS / 64) as usize],
+        }
+    }
+
+    fn places(key: u64) -> [u64; 3] {
+        let step = (key >> 32) | 1;
+        [0, 1, 2].map(|i| key.wrapping_add(step.wrapping_mul(i)) % FILTER_BITS)
+    }
+
+    pub(super) fn insert(&mut self, key: u64) {
+        for place in Self::places(key) {
+            self.bits[(place / 64) as usize] |= 1 << (place % 64);
+        }
+    }
+
+    pub(super) fn may_hold(&self, key: u64) -> bool {
+        Self::places(key)
+            .iter()
+            .all(|place| self.bits[(place / 64) as usize] & (1 << (place % 64)) != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(inode: u64) -> FileStat {
+        FileStat {
+            inode,
+            device: 1,
+            size: 3,
+            mtime_ns: 5,
+        }
+    }
+
+    #[test]
+    fn a_path_put_into_the_filter_is_never_denied() {
+        let mut known = KnownPaths::new();
+        let keys: Vec<u64> = (0..10_000u64)
+            .map(|i| xxhash_rust::xxh3::xxh3_64(&i.to_le_bytes()))
+            .collect();
+        for key in &keys[..5_000] {
+            known.insert(*key);
+        }
+        assert!(keys[..5_000].iter().all(|k| known.may_hold(*k)));
+        let wrong = keys[5_000..].iter().filter(|k| known.may_hold(**k)).count();
+        assert!(wrong < 10, "{wrong}");
+    }
+
+    #[test]
+    fn a_handed_out_file_that_vanished_is_remembered_until_it_is_over() {
+        let mut seen = Seen::default();
+        seen.begin_scan();
+        seen.insert(1, stat(1), Why::Handed(FileId(1)));
+        seen.insert(2, stat(2), Why::Handed(FileId(2)));
+        seen.insert(3, stat(3), Why::Settled);
+        assert_eq!(seen.vanished(), 0);
+        seen.begin_scan();
+        assert_eq!(seen.vanished(), 3);
+        seen.prune(|id| Ok::<_, ()>(id == FileId(2))).unwrap();
+        assert!(seen.meet(1, &stat(1)));
+        assert!(!seen.meet(1, &stat(9)));
+        assert!(seen.get(2).is_none() && seen.get(3).is_none());
+        seen.begin_episode();
+        assert!(seen.get(1).is_none());
+    }
+}

@@ -1,0 +1,194 @@
+//! An open spooled file as a stream of decoded bytes: read, unpacked, transcoded, bounded.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use crate::format::charset::Transcoder;
+use crate::format::decompress::{Decompressor, Fault, RawInput};
+use crate::format::{Compression, ReadingSettings};
+use crate::segment::{Digest, FileStat};
+
+/// Files up to this size are read in one go.
+const SMALL_BYTES: u64 = 1 << 20;
+
+pub(super) struct Stream {
+    file: Arc<File>,
+    decompressor: Decompressor,
+    transcoder: Option<Transcoder>,
+    decoded: u64,
+    decoded_max: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Goes,
+    /// `decoded_bytes_max` was reached and more follows.
+    Over,
+    Ended,
+}
+
+/// What `fstat` says of an open file.
+pub(super) fn stat_of(file: &File) -> io::Result<FileStat> {
+    let meta = file.metadata()?;
+    Ok(FileStat {
+        inode: meta.ino(),
+        device: meta.dev(),
+        size: meta.size(),
+        mtime_ns: meta
+            .mtime()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(meta.mtime_nsec()),
+    })
+}
+
+impl Stream {
+    /// `fingerprint`: whether [`Self::fingerprint`] will be asked for.
+    ///
+    /// # Errors
+    /// The file cannot be read. Settings with an unknown charset (configurations are checked before).
+    pub(super) fn open(
+        file: File,
+        stat: &FileStat,
+        settings: &ReadingSettings,
+        fingerprint: bool,
+    ) -> io::Result<Self> {
+        let transcoder = Transcoder::new(&settings.charset)
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+        let file = Arc::new(file);
+        let raw = if stat.size <= SMALL_BYTES {
+            RawInput::whole(read_whole(&file, stat.size as usize)?, fingerprint)
+        } else {
+            RawInput::new(Box::new(Arc::clone(&file)), fingerprint)
+        };
+        Ok(Self {
+            file,
+            decompressor: Decompressor::new(raw, settings.compression),
+            transcoder,
+            decoded: 0,
+            decoded_max: match settings.decoded_bytes_max {
+                0 => u64::MAX,
+                max => max,
+            },
+            state: State::Goes,
+        })
+    }
+
+    /// An uncompressed UTF-8 file from `offset` on, without reading what stands before.
+    pub(super) fn open_at(file: File, offset: u64) -> io::Result<Self> {
+        let mut file = file;
+        file.seek(SeekFrom::Start(offset))?;
+        let file = Arc::new(file);
+        let raw = RawInput::new(Box::new(Arc::clone(&file)), false);
+        Ok(Self {
+            file,
+            decompressor: Decompressor::new(raw, Compression::None),
+            transcoder: None,
+            decoded: offset,
+            decoded_max: u64::MAX,
+            state: State::Goes,
+        })
+    }
+
+    /// Decoded bytes handed out, from the file's beginning.
+    pub(super) fn decoded(&self) -> u64 {
+        self.decoded
+    }
+
+    /// What the file is compressed with; known after the first [`Self::fill`].
+    pub(super) fn compression(&self) -> Compression {
+        self.decompressor.compression()
+    }
+
+    /// The next decoded bytes; none: the end, and all of it was whole.
+    pub(super) fn fill(&mut self) -> Result<&[u8], Fault> {
+        match self.state {
+            State::Ended => return Ok(&[]),
+            State::Over => {
+                return Err(Fault::Torn(format!(
+                    "it decodes to more than decoded_bytes_max = {} bytes",
+                    self.decoded_max
+                )));
+            }
+            State::Goes => {}
+        }
+        let chunk = match &mut self.transcoder {
+            None => self.decompressor.fill()?,
+            Some(transcoder) => transcode(&mut self.decompressor, transcoder)?,
+        };
+        if chunk.is_empty() {
+            self.state = State::Ended;
+        }
+        let room = self.decoded_max - self.decoded;
+        if chunk.len() as u64 > room {
+            self.state = State::Over;
+        }
+        let chunk = &chunk[..chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
+        self.decoded += chunk.len() as u64;
+        if chunk.is_empty() && self.state == State::Over {
+            return Err(Fault::Torn(format!(
+                "it decodes to more than decoded_bytes_max = {} bytes",
+                self.decoded_max
+            )));
+        }
+        Ok(chunk)
+    }
+
+    /// Reads what is left of the file and says its fingerprint.
+    pub(super) fn fingerprint(&mut self) -> io::Result<Option<Digest>> {
+        self.decompressor.fingerprint()
+    }
+
+    /// The open file's stat now.
+    pub(super) fn stat(&self) -> io::Result<FileStat> {
+        stat_of(&self.file)
+    }
+}
+
+/// The next non-empty piece of UTF-8, or nothing at the end.
+fn transcode<'a>(
+    decompressor: &mut Decompressor,
+    transcoder: &'a mut Transcoder,
+) -> Result<&'a [u8], Fault> {
+    if transcoder.ended() {
+        return Ok(&[]);
+    }
+    loop {
+        let chunk = decompressor.fill()?;
+        let last = chunk.is_empty();
+        transcoder.push(chunk, last);
+        if last || !transcoder.text().is_empty() {
+            break;
+        }
+    }
+    Ok(transcoder.text())
+}
+
+/// One read where the file is as long as its stat says.
+fn read_whole(file: &File, size: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; size];
+    let mut at = 0;
+    let mut reader = file;
+    while at < size {
+        match reader.read(&mut bytes[at..]) {
+            Ok(0) => break,
+            Ok(n) => at += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    bytes.truncate(at);
+    Ok(bytes)
+}
+
+/// The fingerprint of a whole open file.
+pub(super) fn fingerprint_of(file: File, stat: &FileStat) -> io::Result<Option<Digest>> {
+    let raw = if stat.size <= SMALL_BYTES {
+        RawInput::whole(read_whole(&file, stat.size as usize)?, true)
+    } else {
+        RawInput::new(Box::new(file), true)
+    };
+    Decompressor::new(raw, Compression::None).fingerprint()
+}
