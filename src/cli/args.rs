@@ -34,7 +34,12 @@ pub struct Arguments {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// The configuration.
-    #[arg(long, global = true, value_name = "FILE", default_value = "lakeward.toml")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "lakeward.toml"
+    )]
     pub config: PathBuf,
     /// Only this pipeline; may be given several times.
     #[arg(long = "pipeline", global = true, value_name = "NAME")]
@@ -46,7 +51,13 @@ pub struct Global {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// How to log to stderr.
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t
+    )]
     pub log_format: LogFormat,
     /// When to use colours.
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
@@ -270,7 +281,8 @@ mod tests {
             "schema --ddl --json",
             "status --color sometimes",
         ] {
-            let words = std::iter::once("lakeward").chain(line.split(' ').filter(|w| !w.is_empty()));
+            let words =
+                std::iter::once("lakeward").chain(line.split(' ').filter(|w| !w.is_empty()));
             let error = Arguments::try_parse_from(words).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }

@@ -28,10 +28,7 @@ pub fn start(global: &Global) -> Result<(), String> {
         .with_writer(Stderr);
     // A second start (in tests) keeps the first.
     let _ = match global.log_format {
-        LogFormat::Text => builder
-            .with_ansi(colored)
-            .with_target(false)
-            .try_init(),
+        LogFormat::Text => builder.with_ansi(colored).with_target(false).try_init(),
         LogFormat::Json => builder
             .json()
             .with_ansi(false)
@@ -91,6 +88,20 @@ pub fn install_panic_hook(format: LogFormat) {
         let _ = std::io::stderr().write_all(line.as_bytes());
         std::process::exit(i32::from(super::Exit::Bug.code()));
     }));
+}
+
+/// Says why the program ends, on a line of its own: as a compiler would in text, as a log line in JSON.
+pub fn complain(format: LogFormat, message: &str) {
+    let message = redact::mask(message);
+    let line = match format {
+        LogFormat::Text => format!("error: {message}\n"),
+        LogFormat::Json => {
+            let line = serde_json::json!({"timestamp": jiff::Timestamp::now().to_string(), "level": "ERROR", "message": message});
+            format!("{line}\n")
+        }
+    };
+    // A closed stderr is no reason to end otherwise.
+    let _ = progress::aside(|| std::io::stderr().write_all(line.as_bytes()));
 }
 
 fn panic_line(format: LogFormat, location: &str, message: &str) -> String {

@@ -58,7 +58,10 @@ impl Context {
 /// # Errors
 /// The configuration has no pipeline of this name; said with the nearest that it has.
 pub fn check_name(config: &Config, name: &str) -> Result<(), Failure> {
-    let mut names = config.pipelines.iter().map(|pipeline| pipeline.name.as_str());
+    let mut names = config
+        .pipelines
+        .iter()
+        .map(|pipeline| pipeline.name.as_str());
     if names.clone().any(|known| known == name) {
         return Ok(());
     }
@@ -78,7 +81,7 @@ pub fn main() -> Exit {
     let Arguments { global, command } = Arguments::parse();
     logging::install_panic_hook(global.log_format);
     if let Err(message) = logging::start(&global) {
-        eprintln!("lakeward: {message}");
+        logging::complain(global.log_format, &message);
         return Exit::Usage;
     }
     run(&Context { global }, &command)
@@ -99,18 +102,18 @@ pub fn run(context: &Context, command: &Command) -> Exit {
         Command::Schema(args) => schema::run(context, args),
         Command::Init(args) => init::run(context, args),
     };
-    result.unwrap_or_else(|error| explain(&error))
+    result.unwrap_or_else(|error| explain(context.global.log_format, &error))
 }
 
-fn explain(error: &anyhow::Error) -> Exit {
+fn explain(format: args::LogFormat, error: &anyhow::Error) -> Exit {
     if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
         for line in errors.lines() {
-            tracing::error!("{line}");
+            logging::complain(format, &line);
         }
         return Exit::Usage;
     }
-    // The whole chain on one line; a secret that a library quoted is masked by the log's writer.
-    tracing::error!("{error:#}");
+    // The whole chain on one line.
+    logging::complain(format, &format!("{error:#}"));
     error
         .downcast_ref::<Failure>()
         .map_or(Exit::Bug, |failure| failure.exit)

@@ -189,7 +189,8 @@ fn left(seen: Seen, elapsed: Duration) -> Option<Duration> {
     if seen.bytes == 0 || seen.bytes_total < seen.bytes {
         return None;
     }
-    let seconds = elapsed.as_secs_f64() * (seen.bytes_total - seen.bytes) as f64 / seen.bytes as f64;
+    let seconds =
+        elapsed.as_secs_f64() * (seen.bytes_total - seen.bytes) as f64 / seen.bytes as f64;
     Duration::try_from_secs_f64(seconds.ceil()).ok()
 }
 

@@ -16,8 +16,6 @@ pub struct Text {
     /// As it stands in the file.
     written: String,
     replaced: bool,
-    /// It came out of `${file:…}`.
-    pub secret: bool,
 }
 
 impl Text {
@@ -40,6 +38,8 @@ pub enum Value {
     Float(f64),
     Boolean(bool),
     Time,
+    /// A string whose `${…}` could not be replaced; complained of already.
+    Broken,
     Array(Vec<Node>),
     Table(Table),
 }
@@ -54,6 +54,7 @@ impl Value {
             Self::Integer(None) => "a number past 64 bits".to_owned(),
             Self::Float(number) => format!("the number `{number}`"),
             Self::Boolean(value) => format!("`{value}`"),
+            Self::Broken => "a string that could not be replaced".to_owned(),
             Self::Time => "a date or time".to_owned(),
             Self::Array(_) => "a list".to_owned(),
             Self::Table(_) => "a table".to_owned(),
@@ -142,7 +143,7 @@ impl Reader<'_> {
             _ => self.line(start),
         };
         let value = match value {
-            DeValue::String(text) => Value::Text(self.text(text, line, path)),
+            DeValue::String(text) => self.text(text, line, path),
             DeValue::Integer(number) => {
                 Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok())
             }
@@ -163,27 +164,17 @@ impl Reader<'_> {
         Node { line, value }
     }
 
-    fn text(&self, written: &str, line: usize, path: &str) -> Text {
-        let Interpolated {
-            value,
-            replaced,
-            secret,
-        } = interpolate(written, self.surroundings).unwrap_or_else(|message| {
-            self.problems.add(line, path, message);
-            Interpolated {
-                value: String::new(),
-                replaced: true,
-                secret: false,
+    fn text(&self, written: &str, line: usize, path: &str) -> Value {
+        match interpolate(written, self.surroundings) {
+            Ok(Interpolated { value, replaced }) => Value::Text(Text {
+                value,
+                written: written.to_owned(),
+                replaced,
+            }),
+            Err(message) => {
+                self.problems.add(line, path, message);
+                Value::Broken
             }
-        });
-        if secret {
-            redact::remember(&value);
-        }
-        Text {
-            value,
-            written: written.to_owned(),
-            replaced,
-            secret,
         }
     }
 }
@@ -215,6 +206,12 @@ pub fn shown(text: &str) -> String {
         short.push('…');
     }
     escaped(&redact::mask(&short))
+}
+
+/// A path for a message: whole, without secrets.
+#[must_use]
+pub fn shown_path(path: &std::path::Path) -> String {
+    escaped(&redact::mask(&path.to_string_lossy()))
 }
 
 /// Control characters as escapes.

@@ -58,26 +58,37 @@ impl std::error::Error for ConfigErrors {}
 
 /// The mistakes found so far. Shared by all sections that are being read, hence the cell.
 #[derive(Debug, Default)]
-pub struct Problems(RefCell<Vec<ConfigError>>);
+pub struct Problems {
+    found: RefCell<Vec<ConfigError>>,
+    /// The dotted keys that were asked for, so that a test can hold them against `config/default.toml`.
+    #[cfg(test)]
+    pub known: RefCell<std::collections::BTreeSet<String>>,
+}
 
 impl Problems {
     pub fn add(&self, line: usize, key: &str, message: impl Into<String>) {
-        self.0.borrow_mut().push(ConfigError {
+        self.found.borrow_mut().push(ConfigError {
             line,
             key: key.to_owned(),
             message: message.into(),
         });
     }
 
+    #[cfg(test)]
+    pub fn know(&self, section: &str, keys: &[&str]) {
+        let mut known = self.known.borrow_mut();
+        known.extend(keys.iter().map(|key| super::document::join(section, key)));
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.found.borrow().is_empty()
     }
 
     /// `None` if nothing is wrong.
     #[must_use]
     pub fn into_errors(self, file: &Path) -> Option<ConfigErrors> {
-        let mut errors = self.0.into_inner();
+        let mut errors = self.found.into_inner();
         if errors.is_empty() {
             return None;
         }

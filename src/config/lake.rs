@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::document::{Entry, Text, shown};
+use super::document::{Entry, Text};
 use super::load::{belongs_in, resolve};
 use super::redact;
 use super::section::Section;
@@ -32,8 +32,8 @@ pub(super) fn read(mut section: Section, directory: &Path) -> Option<LakeSetting
         ],
     );
     match kind {
-        Kind::Fs => fs(section, directory),
-        Kind::S3 => s3(section, directory),
+        Kind::Fs => Some(fs(section, directory)),
+        Kind::S3 => Some(s3(section, directory)),
         Kind::NotYet(name) => {
             section.problem(
                 "type",
@@ -44,7 +44,7 @@ pub(super) fn read(mut section: Section, directory: &Path) -> Option<LakeSetting
     }
 }
 
-fn fs(mut section: Section, directory: &Path) -> Option<LakeSettings> {
+fn fs(mut section: Section, directory: &Path) -> LakeSettings {
     let root = section.converted("root", directory.join("lake"), |text| {
         resolve(text, directory)
     });
@@ -53,15 +53,37 @@ fn fs(mut section: Section, directory: &Path) -> Option<LakeSettings> {
     refuse(
         &mut section,
         &[
-            ("atomic_write_dir", "its temporary names would lie in the lake and its rename replaces files; data files are staged in `_lakeward/staging` instead"),
+            (
+                "atomic_write_dir",
+                "its temporary names would lie in the lake and its rename replaces files; data files are staged in `_lakeward/staging` instead",
+            ),
             ("append", "a landed file is never written to again"),
         ],
     );
-    section.finish(belongs_in);
-    Some(LakeSettings::Fs { root })
+    section.finish(|key| {
+        if is_s3_key(key) {
+            return Some("a lake of `type = \"s3\"`".to_owned());
+        }
+        belongs_in(key)
+    });
+    LakeSettings::Fs { root }
 }
 
-/// Passed on to opendal's S3 service; `true`: the value is a secret.
+const S3_KEYS: [&str; 7] = [
+    "bucket",
+    "endpoint",
+    "region",
+    "access_key_id",
+    "secret_access_key",
+    "session_token",
+    "ca_file",
+];
+
+fn is_s3_key(key: &str) -> bool {
+    S3_KEYS.contains(&key) || S3_OPTIONS.iter().any(|(name, _)| *name == key)
+}
+
+/// Passed on to opendal's S3 service.
 const S3_OPTIONS: &[(&str, Shape)] = &[
     ("profile", Shape::Text),
     ("role_arn", Shape::Text),
@@ -71,9 +93,15 @@ const S3_OPTIONS: &[(&str, Shape)] = &[
     ("disable_config_load", Shape::Boolean),
     ("disable_ec2_metadata", Shape::Boolean),
     ("skip_signature", Shape::Boolean),
-    ("server_side_encryption", Shape::Words(&["AES256", "aws:kms"])),
+    (
+        "server_side_encryption",
+        Shape::Words(&["AES256", "aws:kms"]),
+    ),
     ("server_side_encryption_aws_kms_key_id", Shape::Text),
-    ("server_side_encryption_customer_algorithm", Shape::Words(&["AES256"])),
+    (
+        "server_side_encryption_customer_algorithm",
+        Shape::Words(&["AES256"]),
+    ),
     ("server_side_encryption_customer_key", Shape::Secret),
     ("server_side_encryption_customer_key_md5", Shape::Text),
     (
@@ -104,27 +132,45 @@ enum Shape {
     Words(&'static [&'static str]),
 }
 
-const S3_REFUSED: &[(&str, &str)] = &[
-    ("append", "appending replaces the object on most S3 stores, which destroys data"),
-    ("enable_write_with_append", "appending replaces the object on most S3 stores, which destroys data"),
-    ("disable_write_with_if_match", "conditional writes are what keeps a landed file from being overwritten; for a store that ignores them say `conditional_writes = false`"),
-    ("atomic_write_dir", "an S3 object is invisible until its upload is complete"),
+pub(super) const S3_REFUSED: &[(&str, &str)] = &[
+    (
+        "append",
+        "appending replaces the object on most S3 stores, which destroys data",
+    ),
+    (
+        "enable_write_with_append",
+        "appending replaces the object on most S3 stores, which destroys data",
+    ),
+    (
+        "disable_write_with_if_match",
+        "conditional writes are what keeps a landed file from being overwritten; for a store that ignores them say `conditional_writes = false`",
+    ),
+    (
+        "atomic_write_dir",
+        "an S3 object is invisible until its upload is complete",
+    ),
     ("disable_stat_with_override", "it no longer does anything"),
-    ("enable_versioning", "it no longer does anything; switch versioning on in the bucket"),
-    ("allow_anonymous", "it is outdated; say `skip_signature = true`"),
+    (
+        "enable_versioning",
+        "it no longer does anything; switch versioning on in the bucket",
+    ),
+    (
+        "allow_anonymous",
+        "it is outdated; say `skip_signature = true`",
+    ),
     ("batch_max_operations", "it no longer does anything"),
     ("delete_max_size", "it no longer does anything"),
     ("assume_role_session_tags", "it is not in this version yet"),
 ];
 
-fn s3(mut section: Section, directory: &Path) -> Option<LakeSettings> {
+fn s3(mut section: Section, directory: &Path) -> LakeSettings {
     let bucket = section.required("bucket", "the bucket's name is needed");
     if bucket.contains(['/', '\0']) || bucket.contains(char::is_whitespace) {
         section.problem(
             "bucket",
             format!(
-                "found `{}`; a bucket's name without `/` is allowed (a prefix below it is `root`)",
-                shown(&bucket)
+                "found {}; a bucket's name without `/` is allowed (a prefix below it is `root`)",
+                section.found("bucket")
             ),
         );
     }
@@ -132,15 +178,30 @@ fn s3(mut section: Section, directory: &Path) -> Option<LakeSettings> {
     let endpoint = endpoint(&mut section);
     let region = region(&mut section, endpoint.is_some());
     let endpoint = endpoint.unwrap_or_else(|| amazon_endpoint(&region));
-    let access_key_id = secret(&mut section, "access_key_id");
-    let secret_access_key = secret(&mut section, "secret_access_key");
-    let session_token = secret(&mut section, "session_token");
+    let access_key_id = secret(&mut section, "access_key_id", ACCESS_KEY_ID_LENGTH_MIN);
+    let secret_access_key = secret(&mut section, "secret_access_key", 0);
+    let session_token = secret(&mut section, "session_token", 0);
     for (one, other, there, missing) in [
-        (&access_key_id, &secret_access_key, "access_key_id", "secret_access_key"),
-        (&secret_access_key, &access_key_id, "secret_access_key", "access_key_id"),
-        (&session_token, &access_key_id, "session_token", "access_key_id"),
+        (
+            &access_key_id,
+            &secret_access_key,
+            "access_key_id",
+            "secret_access_key",
+        ),
+        (
+            &secret_access_key,
+            &access_key_id,
+            "secret_access_key",
+            "access_key_id",
+        ),
+        (
+            &session_token,
+            &access_key_id,
+            "session_token",
+            "access_key_id",
+        ),
     ] {
-        if one.is_some() && other.is_none() {
+        if one.is_some() && other.is_none() && !section.is_broken(missing) {
             section.problem(there, format!("given without `{missing}`; both are needed, or neither (then the usual places are searched: environment, profile, instance)"));
         }
     }
@@ -154,7 +215,7 @@ fn s3(mut section: Section, directory: &Path) -> Option<LakeSettings> {
     }
     refuse(&mut section, S3_REFUSED);
     section.finish(belongs_in);
-    Some(LakeSettings::S3(S3Settings {
+    LakeSettings::S3(S3Settings {
         bucket,
         root,
         endpoint,
@@ -165,7 +226,7 @@ fn s3(mut section: Section, directory: &Path) -> Option<LakeSettings> {
         ca_file,
         conditional_writes,
         options,
-    }))
+    })
 }
 
 /// Complains of the keys that are known and refused; `finish` then has nothing left to say of them.
@@ -213,7 +274,9 @@ fn check_endpoint(text: &str) -> Result<(), (String, bool)> {
     let form = "`http://HOST[:PORT]` or `https://HOST[:PORT]` is allowed";
     if text.contains('@') {
         return Err((
-            format!("it has credentials in it (not shown); give them as `access_key_id` and `secret_access_key`; {form}"),
+            format!(
+                "it has credentials in it (not shown); give them as `access_key_id` and `secret_access_key`; {form}"
+            ),
             false,
         ));
     }
@@ -236,7 +299,10 @@ fn region(section: &mut Section, has_endpoint: bool) -> String {
     if region.contains(odd) {
         section.problem(
             "region",
-            format!("found `{}`; a region such as `eu-central-1` is allowed", shown(&region)),
+            format!(
+                "found {}; a region such as `eu-central-1` is allowed",
+                section.found("region")
+            ),
         );
     }
     if !region.is_empty() {
@@ -260,18 +326,20 @@ fn amazon_endpoint(region: &str) -> String {
     format!("https://s3.{region}.{domain}")
 }
 
-/// A secret string; an empty one counts as not given.
-fn secret(section: &mut Section, key: &'static str) -> Option<Secret> {
+/// Amazon's have 20 letters. Shorter ones are those of test servers (`admin`, `minioadmin`) and would blot out ordinary
+/// words in the logs; their type still keeps them out of every message of ours.
+const ACCESS_KEY_ID_LENGTH_MIN: usize = 16;
+
+/// A secret string; an empty one counts as not given. One of `length_min` bytes is also searched for in the logs.
+fn secret(section: &mut Section, key: &'static str, length_min: usize) -> Option<Secret> {
     let value = &secret_text(section, key)?.value;
     if value.is_empty() {
         return None;
     }
-    Some(keep(value))
-}
-
-fn keep(value: &str) -> Secret {
-    redact::remember(value);
-    Secret::new(value.to_owned())
+    if value.len() >= length_min {
+        redact::remember(value);
+    }
+    Some(Secret::new(value.clone()))
 }
 
 /// As [`Section::text`], without showing what was found instead of a string.
@@ -279,7 +347,10 @@ fn secret_text<'a>(section: &mut Section<'a>, key: &'static str) -> Option<&'a T
     let entry = section.get(key)?;
     let text = as_text(entry);
     if text.is_none() {
-        section.problem(key, "found something that is no string (not shown); a string is allowed");
+        section.problem(
+            key,
+            "found something that is no string (not shown); a string is allowed",
+        );
     }
     text
 }
@@ -299,7 +370,7 @@ fn option(section: &mut Section, key: &'static str, shape: Shape) -> Option<Secr
     }
     let value = match shape {
         Shape::Text => section.text(key)?.value.clone(),
-        Shape::Secret => return secret(section, key),
+        Shape::Secret => return secret(section, key, 0),
         Shape::Number => section.number(key, 3600, 900..=43_200).to_string(),
         Shape::Boolean => section.boolean(key, false).to_string(),
         Shape::Words(words) => section.converted(key, String::new(), |text| {
@@ -314,16 +385,19 @@ fn option(section: &mut Section, key: &'static str, shape: Shape) -> Option<Secr
 }
 
 fn ca_file(section: &mut Section, directory: &Path) -> Option<std::path::PathBuf> {
-    let path = section.converted("ca_file", None, |text| {
+    section.converted("ca_file", None, |text| {
         if text.is_empty() {
             return Ok(None);
         }
         let path = resolve(text, directory)?;
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => Ok(Some(path)),
-            Ok(_) => Err("a file of PEM certificates is allowed; this is no regular file".to_owned()),
-            Err(error) => Err(format!("a file of PEM certificates is allowed; this one cannot be read: {error}")),
+            Ok(_) => {
+                Err("a file of PEM certificates is allowed; this is no regular file".to_owned())
+            }
+            Err(error) => Err(format!(
+                "a file of PEM certificates is allowed; this one cannot be read: {error}"
+            )),
         }
-    });
-    path
+    })
 }

@@ -35,8 +35,11 @@ pub fn load_with(
 ) -> Result<Config, ConfigErrors> {
     let problems = Problems::default();
     let config = read(path).and_then(|text| {
-        let directory = directory_of(path)?;
-        Ok(parse(&text, directory, variable, &problems))
+        let surroundings = Surroundings {
+            variable,
+            directory: directory_of(path)?,
+        };
+        Ok(parse(&text, &surroundings, &problems))
     });
     let config = match config {
         Ok(config) => config,
@@ -57,12 +60,14 @@ pub fn load_with(
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let failed = |error: std::io::Error| match error.kind() {
+    let failed = |error: std::io::Error| {
+        match error.kind() {
         std::io::ErrorKind::NotFound => {
             "there is no such file; name one with `--config FILE`, or write one with `lakeward init`"
                 .to_owned()
         }
         _ => format!("cannot be read: {error}"),
+    }
     };
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
@@ -89,26 +94,23 @@ fn directory_of(path: &Path) -> Result<PathBuf, String> {
         .map_or_else(|| PathBuf::from("/"), Path::to_owned))
 }
 
-fn parse(
+/// `None` after a complaint that leaves nothing to go on with.
+pub(super) fn parse(
     text: &str,
-    directory: PathBuf,
-    variable: &dyn Fn(&str) -> Option<std::ffi::OsString>,
+    surroundings: &Surroundings,
     problems: &Problems,
 ) -> Option<Config> {
-    let surroundings = Surroundings {
-        variable,
-        directory,
-    };
-    let table = document::parse(text, &surroundings, problems);
+    let table = document::parse(text, surroundings, problems);
     if table.0.is_empty() && !problems.is_empty() {
         return None;
     }
     let mut top = Section::top(&table, problems);
     let directory = &surroundings.directory;
-    let agent = agent(&mut top, directory);
+    let (agent, state_line) = agent(&mut top, directory);
     let lake_section = top.section("lake");
+    let lake_place = ("lake.root", lake_section.line_of("root"));
     let default_lake = lake::read(lake_section, directory);
-    let mut places = places::Places::new(&agent, top.line_of("agent"));
+    let mut places = places::Places::new(&agent, state_line);
     let mut pipelines: Vec<PipelineSettings> = Vec::new();
     let sections = top.sections("pipeline");
     if sections.is_empty() && !top.has("pipeline") {
@@ -116,7 +118,8 @@ fn parse(
     }
     for section in sections {
         let line = section.line();
-        let Some(settings) = pipeline(section, default_lake.as_ref(), directory) else {
+        let mut lines = places::Lines::new(lake_place);
+        let Some(settings) = pipeline(section, default_lake.as_ref(), directory, &mut lines) else {
             continue;
         };
         if pipelines.iter().any(|other| other.name == settings.name) {
@@ -125,11 +128,11 @@ fn parse(
                 "pipeline.name",
                 format!(
                     "two pipelines are called `{}`; names must differ, as data files and manifests carry them",
-                    settings.name
+                    document::shown(&settings.name)
                 ),
             );
         }
-        places.add(&settings, line);
+        places.add(&settings, &lines);
         pipelines.push(settings);
     }
     top.finish(belongs_in);
@@ -137,7 +140,8 @@ fn parse(
     Some(Config { agent, pipelines })
 }
 
-fn agent(top: &mut Section, directory: &Path) -> AgentSettings {
+/// With the line of `state_dir`.
+fn agent(top: &mut Section, directory: &Path) -> (AgentSettings, usize) {
     let mut section = top.section("agent");
     let state_dir = section.converted("state_dir", directory.join("var"), |text| {
         resolve(text, directory)
@@ -160,8 +164,9 @@ fn agent(top: &mut Section, directory: &Path) -> AgentSettings {
         http_public: section.boolean("http_public", false),
     };
     check_http(&section, &settings);
+    let line = section.line_of("state_dir");
     section.finish(belongs_in);
-    settings
+    (settings, line)
 }
 
 /// Only the loopback interface, unless asked for: the page has no password.
@@ -177,8 +182,8 @@ fn check_http(section: &Section, settings: &AgentSettings) {
         Err(_) => section.problem(
             "http",
             format!(
-                "found `{}`; an address and port such as `127.0.0.1:9640` is allowed, or `\"\"` for none",
-                document::shown(&settings.http)
+                "found {}; an address and port such as `127.0.0.1:9640` is allowed, or `\"\"` for none",
+                section.found("http")
             ),
         ),
         Ok(address) if !address.ip().is_loopback() && !settings.http_public => section.problem(
@@ -196,6 +201,7 @@ fn pipeline(
     mut section: Section,
     default_lake: Option<&super::LakeSettings>,
     directory: &Path,
+    lines: &mut places::Lines,
 ) -> Option<PipelineSettings> {
     let name = section.required(
         "name",
@@ -205,19 +211,23 @@ fn pipeline(
         section.problem(
             "name",
             format!(
-                "found `{}`; 1 to 64 lower-case letters, digits, `_` and `-` are allowed, the first a letter or digit",
-                document::shown(&name)
+                "found {}; 1 to 64 lower-case letters, digits, `_` and `-` are allowed, the first a letter or digit",
+                section.found("name")
             ),
         );
     }
     let lake_section = section.section("lake");
     let lake = if lake_section.is_given() {
+        lines.lake = ("pipeline.lake.root", lake_section.line_of("root"));
         lake::read(lake_section, directory)
     } else {
         default_lake.cloned()
     };
     let source_section = section.section("source");
     let channel_section = section.section("channel");
+    lines.spool = source_section.line_of("path");
+    lines.retire_dir = source_section.line_of("retire_dir");
+    lines.quarantine_dir = source_section.line_of("quarantine_dir");
     let source = source::read(source_section, channel_section, &name, directory);
     let schema_section = section.section("schema");
     let sink_section = section.section("sink");
@@ -268,7 +278,7 @@ pub(super) fn belongs_in(key: &str) -> Option<String> {
 
 fn find_key(table: &document::Table, key: &str, path: &str) -> Option<String> {
     if !path.is_empty() && table.get(key).is_some() {
-        return Some(format!("[{path}]"));
+        return Some(format!("`[{path}]`"));
     }
     table.0.iter().find_map(|entry| {
         let path = document::join(path, &entry.key);

@@ -6,6 +6,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::document::{shown, shown_path};
 use super::error::Problems;
 use super::{AgentSettings, LakeSettings, PipelineSettings};
 
@@ -18,27 +19,36 @@ enum Kind {
     Lake,
 }
 
-impl Kind {
-    fn key(self) -> &'static str {
-        match self {
-            Self::State => "agent.state_dir",
-            Self::Spool => "pipeline.source.path",
-            Self::RetireDir => "pipeline.source.retire_dir",
-            Self::QuarantineDir => "pipeline.source.quarantine_dir",
-            Self::Lake => "lake.root",
-        }
-    }
-}
-
 struct Place {
     kind: Kind,
     /// Empty: the agent's.
     pipeline: String,
+    key: &'static str,
     line: usize,
     /// As configured, absolute.
     path: PathBuf,
     /// With links followed.
     real: PathBuf,
+}
+
+/// Where in the file a pipeline's directories are named.
+pub(super) struct Lines {
+    pub spool: usize,
+    pub retire_dir: usize,
+    pub quarantine_dir: usize,
+    /// The key too: a pipeline may have a lake of its own.
+    pub lake: (&'static str, usize),
+}
+
+impl Lines {
+    pub fn new(lake: (&'static str, usize)) -> Self {
+        Self {
+            spool: 0,
+            retire_dir: 0,
+            quarantine_dir: 0,
+            lake,
+        }
+    }
 }
 
 /// The directories collected so far.
@@ -47,32 +57,36 @@ pub(super) struct Places(Vec<Place>);
 impl Places {
     pub fn new(agent: &AgentSettings, line: usize) -> Self {
         let mut places = Self(Vec::new());
-        places.push(Kind::State, "", line, &agent.state_dir);
+        places.push(Kind::State, "", ("agent.state_dir", line), &agent.state_dir);
         places
     }
 
-    pub fn add(&mut self, pipeline: &PipelineSettings, line: usize) {
+    pub fn add(&mut self, pipeline: &PipelineSettings, lines: &Lines) {
         let name = &pipeline.name;
         let spool = &pipeline.source.spool;
-        self.push(Kind::Spool, name, line, &spool.path);
+        let key = ("pipeline.source.path", lines.spool);
+        self.push(Kind::Spool, name, key, &spool.path);
         if let Some(dir) = &spool.retire_dir {
-            self.push(Kind::RetireDir, name, line, dir);
+            let key = ("pipeline.source.retire_dir", lines.retire_dir);
+            self.push(Kind::RetireDir, name, key, dir);
         }
-        self.push(Kind::QuarantineDir, name, line, &spool.quarantine_dir);
+        let key = ("pipeline.source.quarantine_dir", lines.quarantine_dir);
+        self.push(Kind::QuarantineDir, name, key, &spool.quarantine_dir);
         if let LakeSettings::Fs { root } = &pipeline.lake {
-            self.push(Kind::Lake, name, line, root);
+            self.push(Kind::Lake, name, lines.lake, root);
         }
     }
 
-    fn push(&mut self, kind: Kind, pipeline: &str, line: usize, path: &Path) {
-        // An empty path was complained of already.
-        if path.as_os_str().is_empty() {
+    fn push(&mut self, kind: Kind, pipeline: &str, key: (&'static str, usize), path: &Path) {
+        // A missing path was complained of already, and what is below it is not absolute either.
+        if !path.is_absolute() {
             return;
         }
         self.0.push(Place {
             kind,
             pipeline: pipeline.to_owned(),
-            line,
+            key: key.0,
+            line: key.1,
             path: path.to_owned(),
             real: real(path),
         });
@@ -82,7 +96,8 @@ impl Places {
         for (number, one) in self.0.iter().enumerate() {
             for other in &self.0[number + 1..] {
                 if let Some(message) = clash(one, other) {
-                    problems.add(other.line.max(one.line), other.kind.key(), message);
+                    let place = if one.line > other.line { one } else { other };
+                    problems.add(place.line, place.key, message);
                 }
             }
         }
@@ -98,8 +113,8 @@ fn clash(one: &Place, other: &Place) -> Option<String> {
         if one.kind == other.kind {
             return Some(format!(
                 "`{}` is also the spool of pipeline `{}`; two pipelines may not share a spool",
-                other.path.display(),
-                one.pipeline
+                shown_path(&other.path),
+                shown(&one.pipeline)
             ));
         }
         return Some(format!(
@@ -126,16 +141,11 @@ fn clash(one: &Place, other: &Place) -> Option<String> {
 }
 
 fn describe(place: &Place) -> String {
-    let key = place.kind.key();
-    if place.pipeline.is_empty() {
-        format!("`{key}` (`{}`)", place.path.display())
-    } else {
-        format!(
-            "`{key}` (`{}`) of `{}`",
-            place.path.display(),
-            place.pipeline
-        )
+    let mut text = format!("`{}` (`{}`)", place.key, shown_path(&place.path));
+    if !place.pipeline.is_empty() {
+        text.push_str(&format!(" of `{}`", shown(&place.pipeline)));
     }
+    text
 }
 
 fn inside(outer: &Path, inner: &Path) -> bool {

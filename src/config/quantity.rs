@@ -9,7 +9,7 @@ use std::time::Duration;
 pub const NO_LIMIT: u64 = i64::MAX as u64;
 
 /// A century: what `forever` becomes where a consumer adds it to the time of day.
-pub const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+pub const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// What a size may look like, for messages.
 pub const SIZE_FORM: &str = "bytes such as `128MiB` or `1GB` (B, KiB, MiB, GiB, TiB, KB, MB, GB, TB), or a plain number of bytes";
@@ -69,9 +69,7 @@ pub fn parse_duration(text: &str) -> Result<Option<Duration>, String> {
         return Err(wrong());
     }
     while !rest.is_empty() {
-        let digits_end = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .ok_or_else(wrong)?;
+        let digits_end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let (digits, tail) = rest.split_at(digits_end);
         let unit_end = tail
             .find(|c: char| !c.is_ascii_alphabetic())
@@ -129,7 +127,16 @@ mod tests {
     #[test]
     fn sizes_that_could_be_misread_are_refused() {
         for text in [
-            "", "MiB", "1M", "1mb", "-1", "1.5GiB", "1 2", "1e6", "9999999TiB", "18446744073709551616",
+            "",
+            "MiB",
+            "1M",
+            "1mb",
+            "-1",
+            "1.5GiB",
+            "1 2",
+            "1e6",
+            "9999999TiB",
+            "18446744073709551616",
         ] {
             assert!(parse_size(text).is_err(), "{text}");
         }
@@ -162,7 +169,17 @@ mod tests {
 
     #[test]
     fn durations_without_a_unit_or_beyond_a_century_are_refused() {
-        for text in ["", "10", "s", "1y", "1h30", "-1s", "1.5s", "40000d", "99999999999999999999s"] {
+        for text in [
+            "",
+            "10",
+            "s",
+            "1y",
+            "1h30",
+            "-1s",
+            "1.5s",
+            "40000d",
+            "99999999999999999999s",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

@@ -1,17 +1,20 @@
 //! `[pipeline.schema]`.
 
 use crate::format::InputFormat;
-use crate::schema::{DataType, Metadata, Names, NewColumns, SchemaMode, SchemaSettings, TimestampUnit};
+use crate::schema::{
+    DataType, Metadata, Names, NewColumns, SchemaMode, SchemaSettings, TimestampUnit,
+};
 use crate::source::SourceSettings;
 
-use super::document::{Value, shown};
+use super::document::{Value, join};
 use super::load::belongs_in;
 use super::nearest::nearest;
 use super::section::Section;
 use super::types::parse_column_type;
 
 /// Names that Lakeward gives to columns of its own.
-const OWN_COLUMNS: [&str; 5] = ["_rescued", "_file", "_offset", "_batch", "_ingested_at"];
+pub(super) const OWN_COLUMNS: [&str; 5] =
+    ["_rescued", "_file", "_offset", "_batch", "_ingested_at"];
 
 pub(super) fn read(mut section: Section, source: &SourceSettings) -> SchemaSettings {
     let mode = section.choice(
@@ -25,7 +28,11 @@ pub(super) fn read(mut section: Section, source: &SourceSettings) -> SchemaSetti
     );
     let columns = columns(&mut section);
     let new_columns = new_columns(&mut section, mode);
-    let names = section.choice("names", Names::Hive, &[("hive", Names::Hive), ("as-is", Names::AsIs)]);
+    let names = section.choice(
+        "names",
+        Names::Hive,
+        &[("hive", Names::Hive), ("as-is", Names::AsIs)],
+    );
     let timezone = timezone(&mut section);
     let timestamp_unit = section.choice(
         "timestamp_unit",
@@ -62,11 +69,17 @@ pub(super) fn read(mut section: Section, source: &SourceSettings) -> SchemaSetti
 fn check(section: &Section, settings: &SchemaSettings, source: &SourceSettings) {
     match settings.mode {
         SchemaMode::Columns if settings.columns.is_empty() => {
-            section.problem("columns", "missing; `mode = \"columns\"` needs at least one column");
+            section.problem(
+                "columns",
+                "missing; `mode = \"columns\"` needs at least one column",
+            );
         }
         SchemaMode::None => {
             if source.reading.format != InputFormat::Ndjson {
-                section.problem("mode", "`none` lands each line as it is and needs `format = \"ndjson\"` in the source");
+                section.problem(
+                    "mode",
+                    "`none` lands each line as it is and needs `format = \"ndjson\"` in the source",
+                );
             }
             for key in ["columns", "new_columns", "metadata_columns"] {
                 let given = match key {
@@ -82,12 +95,14 @@ fn check(section: &Section, settings: &SchemaSettings, source: &SourceSettings) 
         _ => {}
     }
     if settings.columns.len() > settings.columns_max {
-        section.problem("columns", format!("found {} columns; `columns_max` allows {}", settings.columns.len(), settings.columns_max));
-    }
-    for group in &settings.path_columns {
-        if OWN_COLUMNS.contains(&group.as_str()) {
-            section.problem("columns", format!("`source.path_columns` has a group `{group}`, which is the name of a column of Lakeward's own"));
-        }
+        section.problem(
+            "columns",
+            format!(
+                "found {} columns; `columns_max` allows {}",
+                settings.columns.len(),
+                settings.columns_max
+            ),
+        );
     }
 }
 
@@ -95,14 +110,20 @@ fn columns(section: &mut Section) -> Vec<(String, DataType)> {
     let mut columns: Vec<(String, DataType)> = Vec::new();
     for entry in section.section("columns").given() {
         let name = &entry.key;
-        let key = format!("columns.{}", shown(name));
+        let key = join("columns", name);
         let complain = |message: String| section.problem_at(entry.node.line, &key, message);
         if name.is_empty() || OWN_COLUMNS.contains(&name.as_str()) {
             complain("the name is empty or that of a column of Lakeward's own (`_rescued`, `_file`, `_offset`, `_batch`, `_ingested_at`); choose another".to_owned());
             continue;
         }
+        if matches!(entry.node.value, Value::Broken) {
+            continue;
+        }
         let Value::Text(text) = &entry.node.value else {
-            complain(format!("found {}; a type in quotes is allowed, such as `\"bigint\"`", entry.node.value.found()));
+            complain(format!(
+                "found {}; a type in quotes is allowed, such as `\"bigint\"`",
+                entry.node.value.found()
+            ));
             continue;
         };
         match parse_column_type(&text.value) {

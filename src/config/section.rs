@@ -55,21 +55,30 @@ impl<'a> Section<'a> {
 
     /// Says that something is wrong with a key, given or not.
     pub fn problem(&self, key: &str, message: impl Into<String>) {
-        self.problems.add(self.line_of(key), &join(&self.path, key), message);
+        self.problems
+            .add(self.line_of(key), &join(&self.path, key), message);
     }
 
     /// As [`Self::problem`], for something below a key that has a line of its own.
     pub fn problem_at(&self, line: usize, key: &str, message: impl Into<String>) {
         let path = format!("{}.{key}", self.path);
-        self.problems.add(line, path.trim_start_matches('.'), message);
+        self.problems.add(line, path.trim_matches('.'), message);
     }
 
     /// Whether a key is given as `""`, which means its default.
     #[must_use]
     pub fn is_empty_text(&self, key: &str) -> bool {
+        self.table.and_then(|table| table.get(key)).is_some_and(
+            |entry| matches!(&entry.node.value, Value::Text(text) if text.value.is_empty()),
+        )
+    }
+
+    /// What a message may say of a key's value.
+    #[must_use]
+    pub fn found(&self, key: &str) -> String {
         self.table
             .and_then(|table| table.get(key))
-            .is_some_and(|entry| matches!(&entry.node.value, Value::Text(text) if text.value.is_empty()))
+            .map_or_else(|| "nothing".to_owned(), |entry| entry.node.value.found())
     }
 
     fn wrong(&self, entry: &Entry, allowed: &str) {
@@ -80,9 +89,20 @@ impl<'a> Section<'a> {
         );
     }
 
+    /// `None` also if its value was complained of already.
     pub fn get(&mut self, key: &'static str) -> Option<&'a Entry> {
         self.asked.push(key);
-        self.table?.get(key)
+        self.table?
+            .get(key)
+            .filter(|entry| !matches!(entry.node.value, Value::Broken))
+    }
+
+    /// Whether the value was complained of already.
+    #[must_use]
+    pub fn is_broken(&self, key: &str) -> bool {
+        self.table
+            .and_then(|table| table.get(key))
+            .is_some_and(|entry| matches!(entry.node.value, Value::Broken))
     }
 
     /// Marks a key as known though it is refused, so that [`Self::finish`] does not complain again.
@@ -106,7 +126,10 @@ impl<'a> Section<'a> {
             _ => None,
         };
         if let (Some(entry), None) = (entry, table) {
-            self.wrong(entry, &format!("a table `[{}]` is allowed", join(&self.path, key)));
+            self.wrong(
+                entry,
+                &format!("a table `[{}]` is allowed", join(&self.path, key)),
+            );
         }
         Section {
             path: join(&self.path, key),
@@ -139,7 +162,7 @@ impl<'a> Section<'a> {
                 table: Some(table),
                 line: item.line,
                 asked: Vec::new(),
-            refused: Vec::new(),
+                refused: Vec::new(),
                 problems: self.problems,
             });
         }
@@ -167,7 +190,10 @@ impl<'a> Section<'a> {
             self.problem(key, format!("missing; {what}"));
         }
         let value = self.string(key, "");
-        if self.has(key) && value.is_empty() && matches!(self.get(key).map(|e| &e.node.value), Some(Value::Text(_))) {
+        if self.has(key)
+            && value.is_empty()
+            && matches!(self.get(key).map(|e| &e.node.value), Some(Value::Text(_)))
+        {
             self.problem(key, format!("empty; {what}"));
         }
         value
@@ -297,6 +323,9 @@ impl<'a> Section<'a> {
             self.wrong(entry, "a list of strings is allowed");
             return None;
         };
+        if items.iter().any(|item| matches!(item.value, Value::Broken)) {
+            return None;
+        }
         let mut texts = Vec::new();
         for item in items {
             if let Value::Text(text) = &item.value {
@@ -305,7 +334,10 @@ impl<'a> Section<'a> {
                 self.problems.add(
                     item.line,
                     &join(&self.path, key),
-                    format!("found {} in the list; a list of strings is allowed", item.value.found()),
+                    format!(
+                        "found {} in the list; a list of strings is allowed",
+                        item.value.found()
+                    ),
                 );
             }
         }
@@ -319,9 +351,11 @@ impl<'a> Section<'a> {
         )
     }
 
-    /// Complains of every key that nobody asked for. `elsewhere` knows the section in which a key belongs.
+    /// Complains of every key that nobody asked for. `elsewhere` knows where a key belongs instead.
     pub fn finish(self, elsewhere: impl Fn(&str) -> Option<String>) {
         let asked = &self.asked;
+        #[cfg(test)]
+        self.problems.know(&self.path, asked);
         for entry in self.given() {
             let key = entry.key.as_str();
             if asked.contains(&key) || self.refused.contains(&key) {
@@ -329,8 +363,8 @@ impl<'a> Section<'a> {
             }
             let near = nearest(&entry.key, asked.iter().copied()).unwrap_or_default();
             let mut message = format!("unknown key; the nearest known one is `{near}`");
-            if let Some(section) = elsewhere(&entry.key) {
-                message.push_str(&format!("; `{}` belongs in `{section}`", shown(&entry.key)));
+            if let Some(place) = elsewhere(&entry.key) {
+                message.push_str(&format!("; `{}` belongs in {place}", shown(&entry.key)));
             }
             self.problems
                 .add(entry.line, &join(&self.path, &entry.key), message);
@@ -344,6 +378,9 @@ pub fn choose<T: Copy>(word: &str, allowed: &[(&'static str, T)]) -> Result<T, S
     if let Some((_, value)) = allowed.iter().find(|(name, _)| *name == word) {
         return Ok(*value);
     }
-    let words: Vec<String> = allowed.iter().map(|(name, _)| format!("`{name}`")).collect();
+    let words: Vec<String> = allowed
+        .iter()
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
     Err(format!("allowed is one of {}", words.join(", ")))
 }

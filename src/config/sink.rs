@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::schema::{SchemaMode, SchemaSettings};
+use crate::schema::{NewColumns, SchemaMode, SchemaSettings};
 use crate::sink::{Codec, Compat, OutputFormat, RejectsMax, RollSettings, SinkSettings};
 use crate::source::SourceSettings;
 
-use super::document::shown;
 use super::load::belongs_in;
 use super::quantity::NO_LIMIT;
 use super::section::Section;
@@ -15,16 +14,23 @@ use super::template;
 pub(super) fn read(
     mut section: Section,
     pipeline: &str,
-    _source: &SourceSettings,
+    source: &SourceSettings,
     schema: &SchemaSettings,
 ) -> (SinkSettings, RollSettings) {
-    let path = section.required("path", "the path below the lake's root is needed, such as `orders/dt={created_at:%Y-%m-%d}`");
+    let path = section.required(
+        "path",
+        "the path below the lake's root is needed, such as `orders/dt={created_at:%Y-%m-%d}`",
+    );
     let timezone = super::schema::timezone(&mut section);
     if !path.is_empty()
         && let Err(message) = template::check(&path, &timezone)
     {
-        section.problem("path", format!("found `{}`; {message}", shown(&path)));
+        section.problem(
+            "path",
+            format!("found {}; {message}", section.found("path")),
+        );
     }
+    check_columns(&section, &path, source, schema);
     let format = format(&mut section);
     if schema.mode == SchemaMode::None && !matches!(format, OutputFormat::Ndjson { .. }) {
         section.problem("format", "`schema.mode = \"none\"` lands each line as it is and needs `format = \"ndjson\"` here");
@@ -48,6 +54,38 @@ pub(super) fn read(
         rejects_max,
     };
     (sink, roll)
+}
+
+/// Where the columns are given, a path that names another one would put everything under the default partition.
+fn check_columns(section: &Section, path: &str, source: &SourceSettings, schema: &SchemaSettings) {
+    let open = schema.mode != SchemaMode::Columns || schema.new_columns == NewColumns::Add;
+    // No columns at all were complained of already.
+    if open || schema.columns.is_empty() {
+        return;
+    }
+    let groups = super::source::groups(&source.path_columns);
+    for column in template::columns(path) {
+        let wanted = template::folded(column);
+        let known = schema
+            .columns
+            .iter()
+            .map(|(name, _)| name)
+            .chain(&groups)
+            .map(|name| template::folded(name));
+        let own = ["_file", "_offset", "_batch", "_ingested_at"].contains(&column);
+        let mut known = known.collect::<Vec<_>>().into_iter();
+        // A collision of names gets `_2`, `_3`.
+        if !own && !known.any(|name| wanted.starts_with(&name)) {
+            section.problem(
+                "path",
+                format!(
+                    "found {}; `{}` is no column of `schema.columns`, and `schema.new_columns` adds none",
+                    section.found("path"),
+                    super::document::shown(column)
+                ),
+            );
+        }
+    }
 }
 
 fn format(section: &mut Section) -> OutputFormat {
@@ -119,7 +157,8 @@ fn rejects(section: &mut Section, pipeline: &str) -> String {
 
 fn rejects_max(section: &mut Section) -> RejectsMax {
     let everything = RejectsMax::Share(1.0);
-    let allowed = "a count such as `100`, or a share of the batch's records from `0%` to `100%`, is allowed";
+    let allowed =
+        "a count such as `100`, or a share of the batch's records from `0%` to `100%`, is allowed";
     let Some(entry) = section.get("rejects_max") else {
         return everything;
     };
@@ -152,7 +191,7 @@ fn roll(mut section: Section) -> RollSettings {
     let roll = RollSettings {
         bytes: section.size("bytes", 1 << 30),
         records: section.number("records", 0, 0..=NO_LIMIT),
-        age: some(section.duration("age", Some(Duration::from_secs(15 * 60)))),
+        age: some(section.duration("age", Some(Duration::from_mins(15)))),
         idle: some(section.duration("idle", Some(Duration::ZERO))),
     };
     section.finish(belongs_in);

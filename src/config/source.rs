@@ -73,10 +73,16 @@ fn read_channel(mut section: Section) -> (bool, u64) {
 fn poll(section: &mut Section) -> Duration {
     let poll = section
         .duration("poll", Some(Duration::from_secs(1)))
-        .unwrap_or(LONGEST);
+        .unwrap_or_else(|| {
+            section.problem("poll", "with `forever` nothing would ever be found");
+            LONGEST
+        });
     let least = Duration::from_millis(10);
     if poll < least {
-        section.problem("poll", "found less than `10ms`; that would only heat the machine");
+        section.problem(
+            "poll",
+            "found less than `10ms`; that would only heat the machine",
+        );
         return least;
     }
     poll
@@ -91,17 +97,15 @@ fn spool(section: &mut Section, pipeline: &str, directory: &Path) -> SpoolSettin
         PathBuf::new()
     });
     let recursive = section.boolean("recursive", false);
-    let include = section.strings("include", &["*"]);
+    let include = globs(section, "include").unwrap_or_else(|| vec!["*".to_owned()]);
     if include.is_empty() {
-        section.problem("include", "found an empty list; at least one glob is needed, `[\"*\"]` takes every file");
+        section.problem(
+            "include",
+            "found an empty list; at least one glob is needed, `[\"*\"]` takes every file",
+        );
     }
-    let exclude = section.strings("exclude", &[]);
-    check_globs(section, "include", &include);
-    check_globs(section, "exclude", &exclude);
-    let skip_suffixes = section.strings("skip_suffixes", &[".tmp", ".part", ".inprogress"]);
-    for suffix in &skip_suffixes {
-        check_suffix(section, "skip_suffixes", suffix);
-    }
+    let exclude = globs(section, "exclude").unwrap_or_default();
+    let skip_suffixes = skip_suffixes(section);
     let order = section.choice(
         "order",
         Order::Oldest,
@@ -134,7 +138,10 @@ fn spool(section: &mut Section, pipeline: &str, directory: &Path) -> SpoolSettin
     let retire_suffix = section.string("retire_suffix", ".COMPLETED");
     check_suffix(section, "retire_suffix", &retire_suffix);
     if retire_suffix == ready_marker && !ready_marker.is_empty() {
-        section.problem("retire_suffix", "it is also `ready_marker`; the two must differ");
+        section.problem(
+            "retire_suffix",
+            "it is also `ready_marker`; the two must differ",
+        );
     }
     let retire_dir = retire_dir(section, retire, directory);
     let quarantine_dir = quarantine_dir(section, &path);
@@ -163,7 +170,7 @@ fn retire_dir(section: &mut Section, retire: Retire, directory: &Path) -> Option
         resolve(text, directory).map(Some)
     });
     match (retire, &dir) {
-        (Retire::Move, None) => section.problem(
+        (Retire::Move, None) if !section.is_broken("retire_dir") => section.problem(
             "retire_dir",
             "missing; `retire = \"move\"` needs the directory to move retired files to",
         ),
@@ -193,27 +200,45 @@ fn quarantine_dir(section: &mut Section, spool: &Path) -> PathBuf {
     })
 }
 
+const SUFFIX_FORM: &str =
+    "the end of a file's name such as `.tmp` is allowed, not empty and without `/`";
+
+fn is_suffix(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['/', '\0'])
+}
+
 fn check_suffix(section: &Section, key: &str, suffix: &str) {
-    if suffix.is_empty() || suffix.contains(['/', '\0']) {
-        section.problem(
-            key,
-            format!(
-                "found `{}`; the end of a file's name such as `.tmp` is allowed, not empty and without `/`",
-                super::document::shown(suffix)
-            ),
-        );
+    if !is_suffix(suffix) {
+        let found = section.found(key);
+        section.problem(key, format!("found {found}; {SUFFIX_FORM}"));
     }
 }
 
-fn check_globs(section: &Section, key: &str, globs: &[String]) {
-    for glob in globs {
-        let compiled = globset::GlobBuilder::new(glob).literal_separator(true).build();
+fn skip_suffixes(section: &mut Section) -> Vec<String> {
+    let key = "skip_suffixes";
+    let Some(texts) = section.texts(key) else {
+        return [".tmp", ".part", ".inprogress"].map(str::to_owned).into();
+    };
+    for text in texts.iter().filter(|text| !is_suffix(&text.value)) {
+        section.problem(key, format!("found {}; {SUFFIX_FORM}", text.shown()));
+    }
+    texts.iter().map(|text| text.value.clone()).collect()
+}
+
+/// The globs of a list; the wrong ones are complained of.
+fn globs(section: &mut Section, key: &'static str) -> Option<Vec<String>> {
+    let texts = section.texts(key)?;
+    for text in &texts {
+        let glob = &text.value;
+        let compiled = globset::GlobBuilder::new(glob)
+            .literal_separator(true)
+            .build();
         if let Err(error) = compiled {
             section.problem(
                 key,
                 format!(
-                    "found `{}`; a glob is allowed such as `*.json` or `**/2026-*`: {}",
-                    super::document::shown(glob),
+                    "found {}; a glob is allowed such as `*.json` or `**/2026-*`: {}",
+                    text.shown(),
                     error.kind()
                 ),
             );
@@ -221,12 +246,13 @@ fn check_globs(section: &Section, key: &str, globs: &[String]) {
             section.problem(
                 key,
                 format!(
-                    "found `{}`; globs are matched on the path below the spool and do not begin with `/`",
-                    super::document::shown(glob)
+                    "found {}; a glob on the path below the spool is allowed, not empty and not beginning with `/`",
+                    text.shown()
                 ),
             );
         }
     }
+    Some(texts.iter().map(|text| text.value.clone()).collect())
 }
 
 fn check_path_columns(section: &Section, pattern: &str) {
@@ -240,14 +266,28 @@ fn check_path_columns(section: &Section, pattern: &str) {
             let last = text.lines().last().unwrap_or_default().trim();
             section.problem(
                 "path_columns",
-                format!("not a regular expression: {}", last.trim_start_matches("error: ")),
+                format!(
+                    "not a regular expression: {}",
+                    last.trim_start_matches("error: ")
+                ),
             );
         }
         Ok(regex) if regex.capture_names().flatten().next().is_none() => section.problem(
             "path_columns",
             "it has no named group; each `(?<name>…)` becomes a column",
         ),
-        Ok(_) => {}
+        Ok(regex) => {
+            let own = regex
+                .capture_names()
+                .flatten()
+                .find(|name| super::schema::OWN_COLUMNS.contains(name));
+            if let Some(name) = own {
+                section.problem(
+                    "path_columns",
+                    format!("its group `{name}` has the name of a column of Lakeward's own; choose another"),
+                );
+            }
+        }
     }
 }
 
@@ -258,13 +298,7 @@ pub(super) fn groups(pattern: &str) -> Vec<String> {
     }
     regex::Regex::new(pattern).map_or_else(
         |_| Vec::new(),
-        |regex| {
-            regex
-                .capture_names()
-                .flatten()
-                .map(str::to_owned)
-                .collect()
-        },
+        |regex| regex.capture_names().flatten().map(str::to_owned).collect(),
     )
 }
 
@@ -320,10 +354,11 @@ fn reading(section: &mut Section) -> ReadingSettings {
 
 fn csv(mut section: Section, format: InputFormat) -> CsvSettings {
     let tabular = matches!(format, InputFormat::Csv | InputFormat::Tsv);
-    if section.is_given() && !tabular && section.given().next().is_some() {
-        section.problem("header", "these settings are for `format = \"csv\"` and `\"tsv\"` only");
-    }
-    let delimiter = if format == InputFormat::Tsv { b'\t' } else { b',' };
+    let delimiter = if format == InputFormat::Tsv {
+        b'\t'
+    } else {
+        b','
+    };
     let settings = CsvSettings {
         header: section.boolean("header", true),
         delimiter: byte(&mut section, "delimiter", Some(delimiter)).unwrap_or(delimiter),
@@ -334,9 +369,27 @@ fn csv(mut section: Section, format: InputFormat) -> CsvSettings {
     };
     if tabular {
         check_csv(&section, &settings);
+    } else if settings != no_csv() {
+        section.problem_at(
+            section.line(),
+            "",
+            "these settings are heeded with `format = \"csv\"` and `format = \"tsv\"` only",
+        );
     }
     section.finish(belongs_in);
     settings
+}
+
+/// The defaults, which may stand in the file whatever the format.
+fn no_csv() -> CsvSettings {
+    CsvSettings {
+        header: true,
+        delimiter: b',',
+        quote: b'"',
+        null: String::new(),
+        columns: Vec::new(),
+        comment: None,
+    }
 }
 
 fn check_csv(section: &Section, settings: &CsvSettings) {
@@ -351,7 +404,7 @@ fn check_csv(section: &Section, settings: &CsvSettings) {
         if name.is_empty() || !seen.insert(name) {
             section.problem(
                 "columns",
-                format!("found `{}` twice or an empty name; each column needs a name of its own", super::document::shown(name)),
+                "found a name twice, or an empty one; each column needs a name of its own",
             );
         }
     }
@@ -359,7 +412,10 @@ fn check_csv(section: &Section, settings: &CsvSettings) {
         section.problem("delimiter", "it is also `quote`; the two must differ");
     }
     if settings.comment == Some(settings.delimiter) || settings.comment == Some(settings.quote) {
-        section.problem("comment", "it is also `delimiter` or `quote`; they must differ");
+        section.problem(
+            "comment",
+            "it is also `delimiter` or `quote`; they must differ",
+        );
     }
 }
 

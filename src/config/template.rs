@@ -6,17 +6,27 @@
 /// What is allowed, in words, without the template.
 pub(super) fn check(path: &str, _timezone: &str) -> Result<(), String> {
     if path.starts_with('/') {
-        return Err("a path below the lake's root is allowed; it does not begin with `/`".to_owned());
+        return Err(
+            "a path below the lake's root is allowed; it does not begin with `/`".to_owned(),
+        );
     }
     for component in components(path)? {
         if component.is_empty() {
-            return Err("`//` and a `/` at the end are not allowed: every directory needs a name".to_owned());
+            return Err(
+                "`//` and a `/` at the end are not allowed: every directory needs a name"
+                    .to_owned(),
+            );
         }
         if component == "." || component == ".." {
-            return Err(format!("`{component}` is not allowed: the path stays below the lake's root"));
+            return Err(format!(
+                "`{component}` is not allowed: the path stays below the lake's root"
+            ));
         }
         if component.starts_with(['.', '_']) {
-            return Err("a directory that begins with `.` or `_` is not allowed: readers would skip it".to_owned());
+            return Err(
+                "a directory that begins with `.` or `_` is not allowed: readers would skip it"
+                    .to_owned(),
+            );
         }
         if component.contains(|c: char| c.is_control()) {
             return Err("control characters are not allowed".to_owned());
@@ -59,17 +69,46 @@ fn check_placeholder(text: &str) -> Result<(), String> {
         None => (text, None),
     };
     if column.is_empty() || column.split('.').any(str::is_empty) {
-        return Err("`{…}` needs a column such as `{region}`, `{geo.country}` or `{created_at:%Y-%m-%d}`".to_owned());
+        return Err(
+            "`{…}` needs a column such as `{region}`, `{geo.country}` or `{created_at:%Y-%m-%d}`"
+                .to_owned(),
+        );
     }
-    if let Some(format) = format
-        && !format.contains('%')
-    {
-        return Err(format!(
-            "after `:` a time is written by `%Y`, `%m`, `%d`, `%H` and the like; `{}` has none of them",
-            super::document::shown(format)
-        ));
+    match format {
+        None => Ok(()),
+        Some(format) => check_time_format(format),
     }
-    Ok(())
+}
+
+fn check_time_format(format: &str) -> Result<(), String> {
+    let example = jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC);
+    if format.contains('%') && jiff::fmt::strtime::format(format, &example).is_ok() {
+        return Ok(());
+    }
+    Err(format!(
+        "after `:` a time is written by `%Y`, `%m`, `%d`, `%H` and the like; `{}` is not understood",
+        super::document::shown(format)
+    ))
+}
+
+/// The columns that a path names, of a struct's field the struct. Only for a path that [`check`] let pass.
+pub(super) fn columns(path: &str) -> impl Iterator<Item = &str> {
+    path.split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split(['}', ':', '.']).next())
+}
+
+/// A name as Hive folds it, near enough to compare.
+pub(super) fn folded(name: &str) -> String {
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '_'
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -92,8 +131,8 @@ mod tests {
     #[test]
     fn templates_that_climb_hide_or_break_are_refused() {
         for path in [
-            "/orders", "a//b", "a/", "../a", "a/..", "./a", "_a", "a/.b", "{", "}", "{}", "{a", "a}", "{{a}}",
-            "{a:}", "{a:Y}", "{a..b}", "a\u{7}",
+            "/orders", "a//b", "a/", "../a", "a/..", "./a", "_a", "a/.b", "{", "}", "{}", "{a",
+            "a}", "{{a}}", "{a:}", "{a:Y}", "{a:%!}", "{a..b}", "a\u{7}",
         ] {
             assert!(check(path, "UTC").is_err(), "{path}");
         }
