@@ -394,3 +394,6 @@ fn kind_in_words(kind: FileType) -> &'static str {
         _ => "no regular file",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,6 +110,15 @@ impl S3Lake {
         })
     }
 
+    /// Begins an upload and leaves it: what a kill in the middle of one leaves, for tests.
+    ///
+    /// # Errors
+    /// It may or may not have begun.
+    #[doc(hidden)]
+    pub fn begin_upload(&self, path: &LakePath) -> Result<(), LakeError> {
+        self.run("begin an upload to", path, self.uploads.begin(path))
+    }
+
     /// Runs a call of the port to its end, on the calling thread.
     fn run<T>(
         &self,

@@ -104,6 +104,12 @@ impl Uploads {
         Ok(aborted)
     }
 
+    /// Begins an upload that nobody goes on with.
+    pub async fn begin(&self, path: &LakePath) -> Result<(), Fault> {
+        let key = format!("{}{path}", self.prefix);
+        self.send(Method::POST, &key, "uploads=").await.map(|_| ())
+    }
+
     async fn list(&self, key: &str, markers: &(String, String)) -> Result<Page, Fault> {
         let mut query = format!("uploads=&prefix={}", encoded(key, b""));
         if !markers.0.is_empty() {
