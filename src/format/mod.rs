@@ -4,6 +4,8 @@
 //! spooled file ─ decompress ─ charset ─ frame ─► segments ─ decode ─► RecordBatch ─ encode ─► data file
 //! ```
 
+pub mod decode;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
