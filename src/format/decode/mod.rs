@@ -1,140 +1,142 @@
-//! STUB: the decoder's signatures with just enough behind them to test the lane. Replaced at merge.
-#![allow(clippy::all, clippy::pedantic, clippy::unwrap_used, missing_docs)]
+//! The decoder: a segment's bytes become rows of a `RecordBatch`, and rejects.
+//!
+//! ```text
+//! bytes ─ cut ─► record ─ scan ─► tape ─ coerce ─► column buffers ─ take ─► RecordBatch
+//!                  └──────────────── reject, rolled back ───────────┘
+//! ```
+//!
+//! One decoder serves a lane for a whole batch: buffers live over many small segments. It decodes without I/O and
+//! without looking at a clock, so the same segments, schema and settings give the same rows.
+//!
+//! What can go wrong: a record is malformed (a reject, nothing of it stays in the buffers), a value does not fit its column
+//! (NULL there, and in `_rescued` as it came), a key is unknown (the schema is widened in place, or the value rescued, or the
+//! record is a reject, as `new_columns` says).
+//!
+//! It does not check digests, decompress or decide where segments end.
+
+mod arrays;
+mod coerce;
+mod column;
+mod csv;
+mod cut;
+mod infer;
+mod spans;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use arrow::array::*;
-use arrow::datatypes as arrow_types;
-use arrow::datatypes::{DataType as Arrow, Field as ArrowField, SchemaRef, TimeUnit};
-use serde_json::Value;
+use arrow::array::RecordBatch;
 
-use crate::format::FileContext;
-use crate::schema::{DataType, Metadata, Schema, SchemaRegistry};
+pub use arrays::{arrow_schema, arrow_type};
+pub use infer::Inference;
+
+use self::coerce::{PathValues, Rows, Rules, Scanned, Stop};
+use self::csv::Fields;
+use self::cut::{Cutter, Piece, Place};
+use self::spans::Spans;
+use super::{FileContext, InputFormat};
+use crate::record::{Kind, Tape};
+use crate::schema::{NewColumns, Schema, SchemaRegistry};
 use crate::segment::{BatchNumber, RelativePath, Segment};
 use crate::sink::SegmentOutcome;
 
+/// Of the decoding rules; recorded with each batch, so that a re-encode can be told to be the same or not.
+pub const DECODER_VERSION: u32 = 1;
+
+/// How much of a rejected record is kept.
+pub const REJECT_RAW_MAX: usize = 64 * 1024;
+
+/// What `_batch` and `_ingested_at` are.
+#[derive(Clone, Copy, Debug)]
 pub struct DecodeContext {
     pub batch: BatchNumber,
+    /// Nanoseconds since 1970.
     pub batch_time_ns: i64,
 }
 
-pub struct DecodedBatch {
-    pub version: u32,
-    pub schema: Arc<Schema>,
-    pub batch: RecordBatch,
-    pub origins: Vec<(u32, u32)>,
-}
-
+/// A record that could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
     pub path: RelativePath,
+    /// Of its first byte in the decompressed stream.
     pub offset: u64,
+    /// From 1.
     pub line: u64,
     pub reason: String,
+    /// Its first [`REJECT_RAW_MAX`] bytes, without the line end.
     pub raw: Vec<u8>,
+    /// All its bytes, without the line end.
     pub bytes: u64,
+    /// Index among the lane's segments.
     pub segment: u32,
+    /// The record's number within the segment, from 0.
     pub ordinal: u32,
 }
 
-struct Row {
-    value: Value,
-    raw: Vec<u8>,
-    file: String,
-    offset: i64,
-    origin: (u32, u32),
+/// What [`Decoder::take`] hands over.
+#[derive(Clone, Debug)]
+pub struct DecodedBatch {
+    /// Of the schema.
+    pub version: u32,
+    pub schema: Arc<Schema>,
+    /// Of [`arrow_schema`] of that schema.
+    pub batch: RecordBatch,
+    /// Segment (index among the lane's) and ordinal of each row.
+    pub origins: Vec<(u32, u32)>,
 }
 
+/// Decodes the segments of one lane and batch.
 pub struct Decoder {
     schemas: Arc<SchemaRegistry>,
     context: DecodeContext,
-    rows: Vec<Row>,
-    bytes: usize,
+    rules: Rules,
+    version: u32,
+    schema: Arc<Schema>,
+    rows: Rows,
+    origins: Vec<(u32, u32)>,
+    spans: Spans,
+    tape: Tape,
+    fields: Fields,
 }
 
-pub fn arrow_schema(schema: &Schema) -> SchemaRef {
-    let mut fields: Vec<ArrowField> = Vec::new();
-    for column in &schema.columns {
-        fields.push(ArrowField::new(
-            &column.name,
-            arrow_type(&column.data_type),
-            true,
-        ));
-    }
-    for name in &schema.path_columns {
-        fields.push(ArrowField::new(name, Arrow::Utf8, true));
-    }
-    if schema.raw {
-        fields.push(ArrowField::new("_raw", Arrow::Binary, true));
-        return Arc::new(arrow_types::Schema::new(fields));
-    }
-    fields.push(ArrowField::new("_rescued", Arrow::Utf8, true));
-    for metadata in &schema.metadata {
-        fields.push(match metadata {
-            Metadata::File => ArrowField::new("_file", Arrow::Utf8, true),
-            Metadata::Offset => ArrowField::new("_offset", Arrow::Int64, true),
-            Metadata::Batch => ArrowField::new("_batch", Arrow::Int64, true),
-            Metadata::IngestedAt => ArrowField::new("_ingested_at", timestamp(), true),
-        });
-    }
-    Arc::new(arrow_types::Schema::new(fields))
-}
-
-fn timestamp() -> Arrow {
-    Arrow::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
-}
-
-fn arrow_type(kind: &DataType) -> Arrow {
-    match kind {
-        DataType::Boolean => Arrow::Boolean,
-        DataType::TinyInt => Arrow::Int8,
-        DataType::SmallInt => Arrow::Int16,
-        DataType::Int => Arrow::Int32,
-        DataType::BigInt => Arrow::Int64,
-        DataType::Float => Arrow::Float32,
-        DataType::Double => Arrow::Float64,
-        DataType::Decimal(p, s) => Arrow::Decimal128(*p, *s as i8),
-        DataType::String | DataType::Varchar(_) | DataType::Char(_) => Arrow::Utf8,
-        DataType::Binary => Arrow::Binary,
-        DataType::Date => Arrow::Date32,
-        DataType::Timestamp => timestamp(),
-        DataType::Struct(fields) => Arrow::Struct(
-            fields
-                .iter()
-                .map(|f| ArrowField::new(&f.name, arrow_type(&f.data_type), true))
-                .collect(),
-        ),
-        DataType::Array(element) => Arrow::List(Arc::new(ArrowField::new(
-            "element",
-            arrow_type(element),
-            true,
-        ))),
-        DataType::Map(key, value) => Arrow::Map(
-            Arc::new(ArrowField::new(
-                "key_value",
-                Arrow::Struct(
-                    vec![
-                        ArrowField::new("key", arrow_type(key), false),
-                        ArrowField::new("value", arrow_type(value), true),
-                    ]
-                    .into(),
-                ),
-                false,
-            )),
-            false,
-        ),
-    }
+/// The segment in hand.
+#[derive(Clone, Copy)]
+struct InHand<'a> {
+    index: u32,
+    context: &'a FileContext,
+    range: &'a Segment,
+    bytes: &'a [u8],
+    /// All of it is UTF-8.
+    valid: bool,
+    /// Its records may be more than the buffers can still hold.
+    tight: bool,
 }
 
 impl Decoder {
+    #[must_use]
     pub fn new(schemas: Arc<SchemaRegistry>, context: DecodeContext) -> Self {
+        let (version, schema) = schemas.current();
+        let mut rows = Rows::new(schema.raw);
+        rows.level.widen(&schema.columns);
         Self {
+            rules: Rules::new(&schemas.settings),
             schemas,
             context,
-            rows: Vec::new(),
-            bytes: 0,
+            version,
+            schema,
+            rows,
+            origins: Vec::new(),
+            spans: Spans::default(),
+            tape: Tape::default(),
+            fields: Fields::default(),
         }
     }
 
+    /// Appends the records of a segment; calls `reject` for each that does not decode.
+    ///
+    /// `segment` is its index among the lane's, `bytes` are those of `range`. A record longer than `record_bytes_max` may come cut:
+    /// then `bytes` is shorter than `range` and the segment is that one reject.
     pub fn decode(
         &mut self,
         segment: u32,
@@ -143,121 +145,297 @@ impl Decoder {
         bytes: &[u8],
         reject: &mut dyn FnMut(Reject),
     ) -> SegmentOutcome {
+        self.sync();
+        self.rules.closed = self.is_full();
+        self.rules.depth_max = context.settings.depth_max;
+        let in_hand = InHand {
+            index: segment,
+            context,
+            range,
+            bytes,
+            valid: simdutf8::basic::from_utf8(bytes).is_ok(),
+            tight: !self.has_room(bytes.len(), range.records),
+        };
+        if (bytes.len() as u64) < range.bytes() {
+            reject(in_hand.cut_reject());
+            return SegmentOutcome {
+                rejected: 1,
+                rejected_bytes: range.bytes(),
+                skipped_bytes: 0,
+            };
+        }
+        let mut fields = std::mem::take(&mut self.fields);
+        let outcome = self.decode_pieces(in_hand, &mut fields, reject);
+        self.fields = fields;
+        outcome
+    }
+
+    fn decode_pieces(
+        &mut self,
+        in_hand: InHand<'_>,
+        fields: &mut Fields,
+        reject: &mut dyn FnMut(Reject),
+    ) -> SegmentOutcome {
         let mut outcome = SegmentOutcome::default();
-        let (mut at, mut ordinal) = (0, 0);
-        for (number, line) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
-            let record = line.strip_suffix(b"\n").unwrap_or(line);
-            let offset = range.from + at as u64;
-            at += line.len();
-            if record.trim_ascii().is_empty() {
-                outcome.skipped_bytes += line.len() as u64;
-                continue;
-            }
-            match serde_json::from_slice::<Value>(record) {
-                Ok(value) if value.is_object() => {
-                    self.bytes += record.len();
-                    self.rows.push(Row {
-                        value,
-                        raw: record.to_vec(),
-                        file: context.path.escaped(),
-                        offset: offset as i64,
-                        origin: (segment, ordinal),
-                    });
+        let mut paths = self.path_values(in_hand.context);
+        let mut lines = Lines::new(in_hand.range.line);
+        let mut cutter = Cutter::new(in_hand.context, in_hand.range.from, in_hand.bytes);
+        let mut ordinal: u32 = 0;
+        loop {
+            let at = cutter.at;
+            let place = match cutter.next(fields) {
+                None => break,
+                Some(Piece::Skipped { next }) => {
+                    outcome.skipped_bytes += (next - at) as u64;
+                    continue;
                 }
-                _ => {
+                Some(Piece::Record(place)) => place,
+            };
+            let version = self.version;
+            match self.decode_record(in_hand, place, fields, &paths) {
+                Ok(()) => {
+                    self.origins.push((in_hand.index, ordinal));
+                    self.spans
+                        .add_row(in_hand.range.from + place.start as u64, &self.schema);
+                }
+                Err(reason) => {
+                    let line = lines.of(in_hand.bytes, place.start);
+                    reject(in_hand.reject(place, line, ordinal, reason));
                     outcome.rejected += 1;
-                    outcome.rejected_bytes += line.len() as u64;
-                    reject(Reject {
-                        path: context.path.clone(),
-                        offset,
-                        line: range.line + number as u64,
-                        reason: "not one JSON object".into(),
-                        raw: record.to_vec(),
-                        bytes: record.len() as u64,
-                        segment,
-                        ordinal,
-                    });
+                    outcome.rejected_bytes += (place.next - place.start) as u64;
                 }
+            }
+            if version != self.version {
+                paths = self.path_values(in_hand.context);
             }
             ordinal += 1;
         }
         outcome
     }
 
-    pub fn rows(&self) -> usize {
-        self.rows.len()
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub fn take(&mut self) -> DecodedBatch {
-        let (version, schema) = self.schemas.settle();
-        let rows = std::mem::take(&mut self.rows);
-        self.bytes = 0;
-        let arrow = arrow_schema(&schema);
-        let mut columns: Vec<ArrayRef> = Vec::new();
-        for column in &schema.columns {
-            let cells = rows.iter().map(|r| r.value.get(&column.key));
-            columns.push(match &column.data_type {
-                DataType::BigInt => Arc::new(Int64Array::from_iter(
-                    cells.map(|c| c.and_then(Value::as_i64)),
-                )),
-                DataType::Double => Arc::new(Float64Array::from_iter(
-                    cells.map(|c| c.and_then(Value::as_f64)),
-                )),
-                DataType::Boolean => Arc::new(BooleanArray::from_iter(
-                    cells.map(|c| c.and_then(Value::as_bool)),
-                )),
-                DataType::String => Arc::new(StringArray::from_iter(
-                    cells.map(|c| c.and_then(Value::as_str)),
-                )),
-                DataType::Timestamp => Arc::new(
-                    TimestampMicrosecondArray::from_iter(cells.map(|c| {
-                        c.and_then(Value::as_str)
-                            .and_then(|t| t.parse::<jiff::Timestamp>().ok())
-                            .map(|t| t.as_microsecond())
-                    }))
-                    .with_timezone("+00:00"),
-                ),
-                other => new_null_array(&arrow_type(other), rows.len()),
-            });
+    /// Appends one record, widening the schema first where it needs that.
+    fn decode_record(
+        &mut self,
+        in_hand: InHand<'_>,
+        place: Place,
+        fields: &Fields,
+        paths: &PathValues,
+    ) -> Result<(), String> {
+        let InHand { context, bytes, .. } = in_hand;
+        let record = &bytes[place.start..place.end];
+        let max = context.settings.record_bytes_max;
+        if max > 0 && record.len() as u64 > max {
+            return Err(too_long(max));
         }
-        for _ in &schema.path_columns {
-            columns.push(new_null_array(&Arrow::Utf8, rows.len()));
+        if let Some(problem) = place.problem {
+            return Err(problem.to_owned());
         }
-        if schema.raw {
-            columns.push(Arc::new(BinaryArray::from_iter_values(
-                rows.iter().map(|r| &r.raw),
-            )));
-        } else {
-            columns.push(new_null_array(&Arrow::Utf8, rows.len()));
-            for metadata in &schema.metadata {
-                columns.push(match metadata {
-                    Metadata::File => {
-                        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.file)))
-                    }
-                    Metadata::Offset => {
-                        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.offset)))
-                    }
-                    Metadata::Batch => Arc::new(Int64Array::from_iter_values(
-                        rows.iter().map(|_| self.context.batch.0 as i64),
-                    )),
-                    Metadata::IngestedAt => Arc::new(
-                        TimestampMicrosecondArray::from_iter_values(
-                            rows.iter().map(|_| self.context.batch_time_ns / 1000),
-                        )
-                        .with_timezone("+00:00"),
-                    ),
-                });
+        if !in_hand.valid {
+            simdutf8::compat::from_utf8(record)
+                .map_err(|e| format!("not UTF-8 at byte {}", e.valid_up_to()))?;
+        }
+        if in_hand.tight && !self.has_room(record.len(), 1) {
+            return Err("too large: a column of one batch holds 2 GiB".to_owned());
+        }
+        match self.append(in_hand, record, fields, paths) {
+            Ok(()) => Ok(()),
+            Err(Stop::Reject(reason)) => Err(reason),
+            Err(Stop::Widen) => {
+                self.widen(in_hand, place.start);
+                let paths = self.path_values(context);
+                match self.append(in_hand, record, fields, &paths) {
+                    Ok(()) => Ok(()),
+                    Err(Stop::Reject(reason)) => Err(reason),
+                    Err(Stop::Widen) => Err("its new keys could not be added".to_owned()),
+                }
             }
         }
-        DecodedBatch {
-            version,
-            schema,
-            batch: RecordBatch::try_new(arrow, columns).unwrap(),
-            origins: rows.iter().map(|r| r.origin).collect(),
+    }
+
+    fn append(
+        &mut self,
+        in_hand: InHand<'_>,
+        record: &[u8],
+        fields: &Fields,
+        paths: &PathValues,
+    ) -> Result<(), Stop> {
+        let context = in_hand.context;
+        match context.settings.format {
+            InputFormat::Ndjson | InputFormat::Json => {
+                self.tape
+                    .scan(record, self.rules.depth_max)
+                    .map_err(|malformed| {
+                        let text = format!("not JSON at byte {}: {}", malformed.at, malformed.what);
+                        Stop::Reject(text)
+                    })?;
+                let nodes = self.tape.nodes();
+                if nodes[0].kind != Kind::Object {
+                    return Err(Stop::Reject("not a JSON object".to_owned()));
+                }
+                let scanned = Scanned {
+                    bytes: record,
+                    nodes,
+                };
+                self.rows.append_object(scanned, paths, &self.rules)
+            }
+            InputFormat::Csv | InputFormat::Tsv => {
+                let header = header(context);
+                if fields.len() != header.len() {
+                    return Err(Stop::Reject(format!(
+                        "{} fields, and the header has {}",
+                        fields.len(),
+                        header.len()
+                    )));
+                }
+                let texts = fields.texts(in_hand.bytes, &context.settings.csv);
+                let named = header.iter().map(String::as_str).zip(texts);
+                self.rows.append_texts(named, paths, &self.rules)
+            }
+            InputFormat::Text => {
+                let named = std::iter::once((infer::LINE, Some(record)));
+                self.rows.append_texts(named, paths, &self.rules)
+            }
         }
+    }
+
+    /// Adds what the segment holds from `start` on and the schema does not have yet.
+    fn widen(&mut self, in_hand: InHand<'_>, start: usize) {
+        let mut inference = Inference::new(&self.schemas.settings);
+        inference.observe_rest(in_hand.context, &in_hand.bytes[start..]);
+        self.schemas.extend(|schema| inference.widen(schema, false));
+        self.sync();
+        self.rules.closed = true;
+    }
+
+    /// Takes over the newest version of the schema; buffered rows are NULL in its new columns.
+    fn sync(&mut self) {
+        let (version, schema) = self.schemas.current();
+        if version != self.version {
+            self.rows.level.widen(&schema.columns);
+            (self.version, self.schema) = (version, schema);
+        }
+    }
+
+    /// Whether so many records of so many bytes can be appended without passing what Arrow's offsets reach.
+    fn has_room(&self, bytes: usize, records: u64) -> bool {
+        self.rows.has_room(bytes) && self.spans.has_room(records)
+    }
+
+    /// Whether nothing can be added to the schema any more.
+    fn is_full(&self) -> bool {
+        let settings = &self.schemas.settings;
+        settings.new_columns == NewColumns::Add
+            && settings.columns_max > 0
+            && self.schema.leaves() >= settings.columns_max
+    }
+
+    fn path_values(&mut self, context: &FileContext) -> PathValues {
+        self.spans.begin(context, &self.schema);
+        PathValues::new(&self.schema, &context.path_columns)
+    }
+
+    /// Rows buffered.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows.len
+    }
+
+    /// Bytes buffered.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes() + self.origins.len() * 8 + self.spans.bytes()
+    }
+
+    /// Hands over what is buffered, and is empty again.
+    ///
+    /// # Panics
+    /// Never: all columns are padded to the same length, of the types that the schema names, and text was checked to be
+    /// UTF-8 before it was appended.
+    #[must_use]
+    pub fn take(&mut self) -> DecodedBatch {
+        let arrow = arrow_schema(&self.schema);
+        let batch = self.rows.finish(|rows, len| {
+            let mut arrays = Vec::with_capacity(arrow.fields().len());
+            if let Some(raw) = rows.raw() {
+                arrays.push(raw.finish(len, &arrow::datatypes::DataType::Binary)?);
+            }
+            let data = arrow.fields().iter().skip(arrays.len());
+            arrays.extend(rows.level.finish(len, data)?);
+            arrays.extend(self.spans.path_arrays(&self.schema, len));
+            if !self.schema.raw {
+                let text = &arrow::datatypes::DataType::Utf8;
+                arrays.push(rows.rescued().finish(len, text)?);
+            }
+            arrays.extend(self.spans.metadata_arrays(&self.schema, self.context, len));
+            RecordBatch::try_new(arrow, arrays)
+        });
+        self.spans.clear();
+        DecodedBatch {
+            version: self.version,
+            schema: Arc::clone(&self.schema),
+            batch: batch.expect("columns agree in length and type by construction"),
+            origins: std::mem::take(&mut self.origins),
+        }
+    }
+}
+
+/// The names of a CSV file's columns.
+fn header(context: &FileContext) -> &[String] {
+    match &context.header {
+        Some(header) => header,
+        None => &context.settings.csv.columns,
+    }
+}
+
+fn too_long(max: u64) -> String {
+    format!("longer than `record_bytes_max`, which is {max} bytes")
+}
+
+impl InHand<'_> {
+    fn reject(&self, place: Place, line: u64, ordinal: u32, reason: String) -> Reject {
+        let record = &self.bytes[place.start..place.end];
+        Reject {
+            path: self.context.path.clone(),
+            offset: self.range.from + place.start as u64,
+            line,
+            reason,
+            raw: record[..record.len().min(REJECT_RAW_MAX)].to_vec(),
+            bytes: record.len() as u64,
+            segment: self.index,
+            ordinal,
+        }
+    }
+
+    /// The one record of a segment whose bytes came cut.
+    fn cut_reject(&self) -> Reject {
+        Reject {
+            path: self.context.path.clone(),
+            offset: self.range.from,
+            line: self.range.line,
+            reason: too_long(self.context.settings.record_bytes_max),
+            raw: self.bytes[..self.bytes.len().min(REJECT_RAW_MAX)].to_vec(),
+            bytes: self.range.bytes(),
+            segment: self.index,
+            ordinal: 0,
+        }
+    }
+}
+
+/// Counts lines as far as somebody asks.
+struct Lines {
+    at: usize,
+    line: u64,
+}
+
+impl Lines {
+    fn new(line: u64) -> Self {
+        Self { at: 0, line }
+    }
+
+    /// The line that `at` is in; asked for in ascending order.
+    fn of(&mut self, bytes: &[u8], at: usize) -> u64 {
+        self.line += memchr::memchr_iter(b'\n', &bytes[self.at..at]).count() as u64;
+        self.at = at;
+        self.line
     }
 }

@@ -1,0 +1,507 @@
+//! Column buffers of our own: plain vectors that can be cut back, and become Arrow arrays without copying.
+//!
+//! A column may lag behind the row count: whoever sets a value first pads with NULLs up to its row, and [`Column::finish`] pads
+//! what is left. So a record costs what it holds, not what the schema has, a record that turns out to be a reject is
+//! cut off again, and a column that is added in the middle of a batch is backfilled for nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+    Int8Array, Int16Array, Int32Array, Int64Array, ListArray, MapArray, StringArray, StructArray,
+    TimestampMicrosecondArray,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType as ArrowType, FieldRef};
+use arrow::error::ArrowError;
+
+use crate::schema::{DataType, Field};
+
+/// Bits with a count of those that are not set.
+#[derive(Default)]
+pub(super) struct Bits {
+    bytes: Vec<u8>,
+    len: usize,
+    unset: usize,
+}
+
+impl Bits {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, bit: bool) {
+        let place = self.len % 8;
+        if place == 0 {
+            self.bytes.push(u8::from(bit));
+        } else if let Some(last) = self.bytes.last_mut() {
+            *last |= u8::from(bit) << place;
+        }
+        self.len += 1;
+        self.unset += usize::from(!bit);
+    }
+
+    /// Appends `count` bits that are not set.
+    fn pad(&mut self, count: usize) {
+        self.len += count;
+        self.unset += count;
+        self.bytes.resize(self.len.div_ceil(8), 0);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        while self.len > len {
+            self.len -= 1;
+            let mask = 1 << (self.len % 8);
+            let byte = &mut self.bytes[self.len / 8];
+            self.unset -= usize::from(*byte & mask == 0);
+            *byte &= !mask;
+        }
+        self.bytes.truncate(len.div_ceil(8));
+    }
+
+    fn take(&mut self) -> BooleanBuffer {
+        let bytes = fresh(&mut self.bytes);
+        let bits = BooleanBuffer::new(Buffer::from_vec(bytes), 0, self.len);
+        (self.len, self.unset) = (0, 0);
+        bits
+    }
+
+    fn take_nulls(&mut self) -> Option<NullBuffer> {
+        let unset = self.unset;
+        let bits = self.take();
+        (unset > 0).then(|| NullBuffer::new(bits))
+    }
+}
+
+/// Takes the vector and leaves an empty one that has room for as much again.
+fn fresh<T>(values: &mut Vec<T>) -> Vec<T> {
+    let room = Vec::with_capacity(values.len());
+    std::mem::replace(values, room)
+}
+
+/// Offsets as Arrow has them, beginning with 0.
+pub(super) struct Offsets(Vec<i32>);
+
+impl Default for Offsets {
+    fn default() -> Self {
+        Self(vec![0])
+    }
+}
+
+impl Offsets {
+    fn last(&self) -> i32 {
+        self.0.last().copied().unwrap_or(0)
+    }
+
+    /// `end` must fit, see [`OFFSET_MAX`].
+    #[inline]
+    pub(super) fn push(&mut self, end: usize) {
+        self.0.push(end as i32);
+    }
+
+    fn pad(&mut self, count: usize) {
+        let last = self.last();
+        self.0.resize(self.0.len() + count, last);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.0.truncate(len + 1);
+    }
+
+    fn take(&mut self) -> OffsetBuffer<i32> {
+        let offsets = fresh(&mut self.0);
+        self.0.push(0);
+        OffsetBuffer::new(ScalarBuffer::from(offsets))
+    }
+}
+
+/// What Arrow's 32-bit offsets reach: no column of one batch may hold more bytes or elements.
+pub(super) const OFFSET_MAX: usize = i32::MAX as usize;
+
+/// Bytes of strings.
+#[derive(Default)]
+pub(super) struct Text {
+    pub(super) offsets: Offsets,
+    pub(super) data: Vec<u8>,
+    /// In characters, of `varchar` and `char`.
+    pub(super) chars_max: Option<u32>,
+    binary: bool,
+}
+
+pub(super) enum Values {
+    Boolean(Bits),
+    TinyInt(Vec<i8>),
+    SmallInt(Vec<i16>),
+    Int(Vec<i32>),
+    BigInt(Vec<i64>),
+    Float(Vec<f32>),
+    Double(Vec<f64>),
+    Decimal {
+        unscaled: Vec<i128>,
+        precision: u8,
+        scale: u8,
+    },
+    Text(Text),
+    Date(Vec<i32>),
+    Timestamp(Vec<i64>),
+    Struct(Level),
+    Array {
+        offsets: Offsets,
+        element: Box<Column>,
+    },
+    Map {
+        offsets: Offsets,
+        key: Box<Column>,
+        value: Box<Column>,
+    },
+}
+
+pub(super) struct Column {
+    pub(super) validity: Bits,
+    pub(super) values: Values,
+}
+
+impl Column {
+    pub(super) fn new(data_type: &DataType) -> Self {
+        let text = |chars_max, binary| {
+            Values::Text(Text {
+                chars_max,
+                binary,
+                ..Text::default()
+            })
+        };
+        let values = match data_type {
+            DataType::Boolean => Values::Boolean(Bits::default()),
+            DataType::TinyInt => Values::TinyInt(Vec::new()),
+            DataType::SmallInt => Values::SmallInt(Vec::new()),
+            DataType::Int => Values::Int(Vec::new()),
+            DataType::BigInt => Values::BigInt(Vec::new()),
+            DataType::Float => Values::Float(Vec::new()),
+            DataType::Double => Values::Double(Vec::new()),
+            DataType::Decimal(precision, scale) => Values::Decimal {
+                unscaled: Vec::new(),
+                precision: *precision,
+                scale: *scale,
+            },
+            DataType::String => text(None, false),
+            DataType::Varchar(length) | DataType::Char(length) => text(Some(*length), false),
+            DataType::Binary => text(None, true),
+            DataType::Date => Values::Date(Vec::new()),
+            DataType::Timestamp => Values::Timestamp(Vec::new()),
+            DataType::Struct(fields) => {
+                let mut level = Level::default();
+                level.widen(fields);
+                Values::Struct(level)
+            }
+            DataType::Array(element) => Values::Array {
+                offsets: Offsets::default(),
+                element: Box::new(Self::new(element)),
+            },
+            DataType::Map(key, value) => Values::Map {
+                offsets: Offsets::default(),
+                key: Box::new(Self::new(key)),
+                value: Box::new(Self::new(value)),
+            },
+        };
+        Self {
+            validity: Bits::default(),
+            values,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.validity.len()
+    }
+
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.values, Values::Text(_))
+    }
+
+    pub(super) fn push_null(&mut self) {
+        self.pad(self.len() + 1);
+    }
+
+    /// Appends NULLs up to `len`.
+    pub(super) fn pad(&mut self, len: usize) {
+        let Some(count) = len.checked_sub(self.len()).filter(|count| *count > 0) else {
+            return;
+        };
+        self.validity.pad(count);
+        match &mut self.values {
+            Values::Boolean(bits) => bits.pad(count),
+            Values::TinyInt(values) => values.resize(len, 0),
+            Values::SmallInt(values) => values.resize(len, 0),
+            Values::Int(values) | Values::Date(values) => values.resize(len, 0),
+            Values::BigInt(values) | Values::Timestamp(values) => values.resize(len, 0),
+            Values::Float(values) => values.resize(len, 0.0),
+            Values::Double(values) => values.resize(len, 0.0),
+            Values::Decimal { unscaled, .. } => unscaled.resize(len, 0),
+            Values::Text(text) => text.offsets.pad(count),
+            Values::Struct(_) => {}
+            Values::Array { offsets, .. } | Values::Map { offsets, .. } => offsets.pad(count),
+        }
+    }
+
+    /// Cuts back to `len` rows, whatever was left half done beyond it.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.validity.truncate(len);
+        match &mut self.values {
+            Values::Boolean(bits) => bits.truncate(len),
+            Values::TinyInt(values) => values.truncate(len),
+            Values::SmallInt(values) => values.truncate(len),
+            Values::Int(values) | Values::Date(values) => values.truncate(len),
+            Values::BigInt(values) | Values::Timestamp(values) => values.truncate(len),
+            Values::Float(values) => values.truncate(len),
+            Values::Double(values) => values.truncate(len),
+            Values::Decimal { unscaled, .. } => unscaled.truncate(len),
+            Values::Text(text) => {
+                text.offsets.truncate(len);
+                text.data.truncate(text.offsets.last() as usize);
+            }
+            Values::Struct(level) => level.truncate(len),
+            Values::Array { offsets, element } => {
+                offsets.truncate(len);
+                element.truncate(offsets.last() as usize);
+            }
+            Values::Map {
+                offsets,
+                key,
+                value,
+            } => {
+                offsets.truncate(len);
+                key.truncate(offsets.last() as usize);
+                value.truncate(offsets.last() as usize);
+            }
+        }
+    }
+
+    /// Makes room for fields that the type has gained.
+    pub(super) fn widen(&mut self, data_type: &DataType) {
+        match (&mut self.values, data_type) {
+            (Values::Struct(level), DataType::Struct(fields)) => level.widen(fields),
+            (Values::Array { element, .. }, DataType::Array(inner)) => element.widen(inner),
+            (Values::Map { value, .. }, DataType::Map(_, inner)) => value.widen(inner),
+            _ => {}
+        }
+    }
+
+    /// Bytes in use.
+    pub(super) fn bytes(&self) -> usize {
+        self.validity.bytes.len()
+            + match &self.values {
+                Values::Boolean(bits) => bits.bytes.len(),
+                Values::TinyInt(values) => values.len(),
+                Values::SmallInt(values) => values.len() * 2,
+                Values::Int(values) | Values::Date(values) => values.len() * 4,
+                Values::BigInt(values) | Values::Timestamp(values) => values.len() * 8,
+                Values::Float(values) => values.len() * 4,
+                Values::Double(values) => values.len() * 8,
+                Values::Decimal { unscaled, .. } => unscaled.len() * 16,
+                Values::Text(text) => text.offsets.0.len() * 4 + text.data.len(),
+                Values::Struct(level) => level.bytes(),
+                Values::Array { offsets, element } => offsets.0.len() * 4 + element.bytes(),
+                Values::Map {
+                    offsets,
+                    key,
+                    value,
+                } => offsets.0.len() * 4 + key.bytes() + value.bytes(),
+            }
+    }
+
+    /// The most bytes or elements that one of the offsets here reaches.
+    pub(super) fn offset(&self) -> usize {
+        match &self.values {
+            Values::Text(text) => text.data.len(),
+            Values::Struct(level) => level.offset(),
+            Values::Array { element, .. } => element.len().max(element.offset()),
+            Values::Map { key, value, .. } => key.len().max(key.offset()).max(value.offset()),
+            _ => 0,
+        }
+    }
+
+    /// Hands the values over as an array of `len` rows of this type, and is empty again.
+    ///
+    /// # Errors
+    /// None that can happen: lengths agree by construction and text was checked to be UTF-8.
+    pub(super) fn finish(
+        &mut self,
+        len: usize,
+        data_type: &ArrowType,
+    ) -> Result<ArrayRef, ArrowError> {
+        self.pad(len);
+        let nulls = self.validity.take_nulls();
+        Ok(match &mut self.values {
+            Values::Boolean(bits) => Arc::new(BooleanArray::new(bits.take(), nulls)),
+            Values::TinyInt(values) => Arc::new(Int8Array::try_new(fresh(values).into(), nulls)?),
+            Values::SmallInt(values) => Arc::new(Int16Array::try_new(fresh(values).into(), nulls)?),
+            Values::Int(values) => Arc::new(Int32Array::try_new(fresh(values).into(), nulls)?),
+            Values::BigInt(values) => Arc::new(Int64Array::try_new(fresh(values).into(), nulls)?),
+            Values::Float(values) => Arc::new(Float32Array::try_new(fresh(values).into(), nulls)?),
+            Values::Double(values) => Arc::new(Float64Array::try_new(fresh(values).into(), nulls)?),
+            Values::Decimal {
+                unscaled,
+                precision,
+                scale,
+            } => Arc::new(
+                Decimal128Array::try_new(fresh(unscaled).into(), nulls)?
+                    .with_precision_and_scale(*precision, *scale as i8)?,
+            ),
+            Values::Date(values) => Arc::new(Date32Array::try_new(fresh(values).into(), nulls)?),
+            Values::Timestamp(values) => Arc::new(
+                TimestampMicrosecondArray::try_new(fresh(values).into(), nulls)?
+                    .with_data_type(data_type.clone()),
+            ),
+            Values::Text(text) => {
+                let offsets = text.offsets.take();
+                let data = Buffer::from_vec(fresh(&mut text.data));
+                if text.binary {
+                    Arc::new(BinaryArray::try_new(offsets, data, nulls)?)
+                } else {
+                    Arc::new(StringArray::try_new(offsets, data, nulls)?)
+                }
+            }
+            Values::Struct(level) => {
+                let ArrowType::Struct(fields) = data_type else {
+                    return Err(mismatch(data_type));
+                };
+                let arrays = level.finish(len, fields.iter())?;
+                Arc::new(StructArray::try_new_with_length(
+                    fields.clone(),
+                    arrays,
+                    nulls,
+                    len,
+                )?)
+            }
+            Values::Array { offsets, element } => {
+                let ArrowType::List(field) = data_type else {
+                    return Err(mismatch(data_type));
+                };
+                let array = element.finish(offsets.last() as usize, field.data_type())?;
+                Arc::new(ListArray::try_new(
+                    Arc::clone(field),
+                    offsets.take(),
+                    array,
+                    nulls,
+                )?)
+            }
+            Values::Map {
+                offsets,
+                key,
+                value,
+            } => {
+                let ArrowType::Map(field, sorted) = data_type else {
+                    return Err(mismatch(data_type));
+                };
+                let ArrowType::Struct(fields) = field.data_type() else {
+                    return Err(mismatch(data_type));
+                };
+                let len = offsets.last() as usize;
+                let arrays = vec![
+                    key.finish(len, fields[0].data_type())?,
+                    value.finish(len, fields[1].data_type())?,
+                ];
+                let entries = StructArray::try_new_with_length(fields.clone(), arrays, None, len)?;
+                Arc::new(MapArray::try_new(
+                    Arc::clone(field),
+                    offsets.take(),
+                    entries,
+                    nulls,
+                    *sorted,
+                )?)
+            }
+        })
+    }
+}
+
+fn mismatch(data_type: &ArrowType) -> ArrowError {
+    ArrowError::SchemaError(format!("a column is not of its type {data_type}"))
+}
+
+/// No value of the row in hand.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// A column among others, found by its key.
+pub(super) struct Slot {
+    pub(super) key: Box<[u8]>,
+    pub(super) column: Column,
+    /// Which value of the row in hand was set last, for a key that comes twice: a node of the tape or a CSV field.
+    pub(super) last: u32,
+    /// The slot whose key came after this one's last time.
+    follower: u32,
+}
+
+/// The columns of a schema or the fields of a struct.
+#[derive(Default)]
+pub(super) struct Level {
+    pub(super) slots: Vec<Slot>,
+    lookup: HashMap<Box<[u8]>, u32>,
+    /// The slot whose key came first last time.
+    first: u32,
+}
+
+impl Level {
+    /// Appends slots for fields that are new and widens the others. Fields only ever grow at the end.
+    pub(super) fn widen(&mut self, fields: &[Field]) {
+        for (i, field) in fields.iter().enumerate() {
+            if let Some(slot) = self.slots.get_mut(i) {
+                slot.column.widen(&field.data_type);
+                continue;
+            }
+            let key: Box<[u8]> = field.key.as_bytes().into();
+            self.lookup.insert(key.clone(), i as u32);
+            self.slots.push(Slot {
+                key,
+                column: Column::new(&field.data_type),
+                last: NONE,
+                follower: i as u32 + 1,
+            });
+        }
+    }
+
+    /// The slot of a key that comes after `before`'s (`None`: the first key). Keys mostly come in the order of the record before.
+    #[inline]
+    pub(super) fn find(&mut self, key: &[u8], before: Option<usize>) -> Option<usize> {
+        let guess = match before {
+            Some(before) => self.slots[before].follower,
+            None => self.first,
+        } as usize;
+        if self.slots.get(guess).is_some_and(|slot| *slot.key == *key) {
+            return Some(guess);
+        }
+        let found = *self.lookup.get(key)?;
+        match before {
+            Some(before) => self.slots[before].follower = found,
+            None => self.first = found,
+        }
+        Some(found as usize)
+    }
+
+    pub(super) fn truncate(&mut self, len: usize) {
+        for slot in &mut self.slots {
+            slot.column.truncate(len);
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.iter().map(|slot| slot.column.bytes()).sum()
+    }
+
+    pub(super) fn offset(&self) -> usize {
+        let offsets = self.slots.iter().map(|slot| slot.column.offset());
+        offsets.max().unwrap_or(0)
+    }
+
+    pub(super) fn finish<'a>(
+        &mut self,
+        len: usize,
+        fields: impl Iterator<Item = &'a FieldRef>,
+    ) -> Result<Vec<ArrayRef>, ArrowError> {
+        self.slots
+            .iter_mut()
+            .zip(fields)
+            .map(|(slot, field)| slot.column.finish(len, field.data_type()))
+            .collect()
+    }
+}
