@@ -220,7 +220,7 @@ fn decode(
     let mut halt = None;
     let limits = SampleLimits {
         records: SAMPLE_RECORDS,
-        total_bytes: SAMPLE_BYTES,
+        bytes_in_all: SAMPLE_BYTES,
         ..SampleLimits::default()
     };
     source

@@ -19,7 +19,7 @@ use crate::protocol::{
     BatchState, DataFile, DataFileCopy, FinalCopy, Manifest, ManifestBody, StagedCopy, Step,
     invariant, next_step,
 };
-use crate::segment::{BatchNumber, Digest, Digester, FileId, Segment};
+use crate::segment::{Digest, Digester, Segment};
 use crate::sink::{BatchContext, SinkSettings, encode_again};
 use crate::source::SegmentReader;
 use crate::spool::Retire;
@@ -37,6 +37,7 @@ pub struct Committer {
     pub staging_dir: PathBuf,
     pub sink: Arc<SinkSettings>,
     pub schema: crate::schema::SchemaSettings,
+    pub source: crate::source::SourceSettings,
     pub retire: Retire,
     pub memory: u64,
     pub tally: Arc<Tally>,
@@ -343,8 +344,9 @@ impl Committer {
         let mut reader = SegmentReader::new(
             Arc::clone(&self.ports.spool),
             Arc::clone(&self.ports.journal),
-            self.pipeline.clone(),
-        );
+            &self.source,
+        )
+        .map_err(|e| Halt::Stopped(e.to_string()))?;
         let mut rest = segments.iter();
         let mut halt: Option<Halt> = None;
         let result = encode_again(

@@ -141,6 +141,7 @@ fn committer(pipeline: &Pipeline, started: &Started) -> Result<Committer, Halt> 
         staging_dir: pipeline.staging_dir.clone(),
         sink: Arc::new(pipeline.settings.sink.clone()),
         schema: pipeline.settings.schema.clone(),
+        source: pipeline.settings.source.clone(),
         retire: pipeline.settings.source.spool.retire,
         memory: pipeline.memory / 2,
         tally: Arc::clone(&pipeline.tally),

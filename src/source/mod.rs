@@ -31,6 +31,7 @@ mod sample;
 mod seen;
 mod segment_reader;
 mod stream;
+mod verify;
 #[cfg(test)]
 mod testing;
 
@@ -41,6 +42,7 @@ pub use error::SourceError;
 pub use run::Source;
 pub use sample::SampleLimits;
 pub use segment_reader::{ReadError, SegmentReader};
+pub use verify::verify_beginning;
 
 use crate::format::ReadingSettings;
 use crate::spool::SpoolSettings;
