@@ -26,6 +26,8 @@ name = "events"
 [pipeline.source]
 path = "spool/events"
 ready_after = "0s"
+[pipeline.schema]
+columns = { id = "bigint" }
 [pipeline.sink]
 path = "events/dt={created_at:%Y-%m-%d}"
 compression = "zstd"

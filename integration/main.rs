@@ -2,7 +2,6 @@
 
 mod journals;
 mod kill;
-mod lake;
 mod landing;
 mod s3;
 mod support;

@@ -75,7 +75,7 @@ impl S3 {
             .access_key_id(&self.key)
             .secret_access_key(&self.secret)
             .disable_config_load();
-        opendal::Operator::new(builder).expect("an operator").finish()
+        opendal::Operator::new(builder).expect("an operator")
     }
 }
 
