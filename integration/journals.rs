@@ -64,7 +64,8 @@ fn a_journal_is_lost_twice() {
     let mut next = 0;
     for round in 0..3 {
         next = site.drop_ids(&format!("r{round}.ndjson"), next, 900);
-        assert!(site.killed_at("before_commit", 2));
+        // From the second round on the batch that the rebuild adopted is recovered first.
+        assert!(site.killed_at("before_commit", if round == 0 { 1 } else { 2 }));
         fs::remove_dir_all(site.path("var")).expect("the journal is lost");
         site.expect(0, &["rebuild", "--yes"]);
     }
