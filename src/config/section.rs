@@ -373,7 +373,7 @@ impl<'a> Section<'a> {
 }
 
 /// # Errors
-/// The words that are allowed, the nearest first.
+/// The words that are allowed, without the one that was found.
 pub fn choose<T: Copy>(word: &str, allowed: &[(&'static str, T)]) -> Result<T, String> {
     if let Some((_, value)) = allowed.iter().find(|(name, _)| *name == word) {
         return Ok(*value);

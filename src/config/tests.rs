@@ -617,3 +617,25 @@ sink = { path = "p", format = "ndjson", rejects_max = 7 }
     assert_eq!(b.sink.format, OutputFormat::Ndjson { codec: Codec::Gzip });
     assert_eq!(b.sink.rejects_max, RejectsMax::Count(7));
 }
+
+proptest::proptest! {
+    /// Whatever is cut out of a configuration and put into it: it loads, or it is told why not.
+    #[test]
+    fn a_mangled_file_is_told_and_never_a_panic(
+        from in 0..DEFAULT_TOML.len(),
+        length in 0..40_usize,
+        put in "[ -~äß\\n]{0,12}|\\[\\[?[a-z.]{1,9}\\]?|\\$\\{[a-zA-Z:{}.-]{0,8}\\}?|= ?[-0-9e.]{1,25}",
+    ) {
+        let mut bytes = DEFAULT_TOML.as_bytes().to_vec();
+        bytes.splice(from..(from + length).min(DEFAULT_TOML.len()), put.bytes());
+        let text = String::from_utf8_lossy(&bytes);
+        let problems = Problems::default();
+        let nothing = |_: &str| None;
+        let surroundings = super::interpolate::Surroundings {
+            variable: &nothing,
+            directory: "/nowhere".into(),
+        };
+        let config = super::load::parse(&text, &surroundings, &problems);
+        proptest::prop_assert!(config.is_some() || !problems.is_empty());
+    }
+}
