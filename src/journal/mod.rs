@@ -4,6 +4,8 @@
 //! together) and has happened wholly once it answered `Ok`. After an error of class `Fatal` nothing may be called
 //! again: the process ends and recovers at its next start.
 
+#[cfg(test)]
+pub mod conformance;
 pub mod sqlite;
 
 use crate::protocol::{BatchState, DataFileCopy, Manifest};

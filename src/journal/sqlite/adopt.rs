@@ -6,9 +6,10 @@
 
 use rusqlite::{Connection, params};
 
-use super::batches::{self, joined_end};
+use super::batches;
 use super::fault::{Done, refuse};
 use super::rows::{self, FileReader, Fresh, Interner, Stored, StoredPipeline, digest_bytes};
+use super::stage::{by_file, joined_end};
 use crate::journal::{FileRow, FileState};
 use crate::protocol::{BatchState, Manifest, ManifestFile, ManifestSegment, Membership};
 use crate::segment::{FileId, RelativePath};
@@ -36,7 +37,7 @@ pub(super) fn adopt(
         interner: Interner::default(),
     };
     let mut files = Vec::with_capacity(membership.files.len());
-    let segments = batches::by_file(membership)?;
+    let segments = by_file(membership)?;
     for ((file, segments), id) in membership.files.iter().zip(segments).zip(ids) {
         files.push(adopter.file(file, &segments, FileId(id))?);
     }
@@ -118,15 +119,12 @@ impl Adopter<'_> {
             .as_ref()
             .map_or(from.unwrap_or(0), |known| known.staged_end);
         let end = joined_end(&file.path, begin, file.decoded, segments)?;
-        let id = match known {
-            Some(known) => {
-                self.update(&known, file)?;
-                known.row.id
-            }
-            None => {
-                self.insert(file, fresh, begin)?;
-                fresh
-            }
+        let id = if let Some(known) = known {
+            self.update(&known, file)?;
+            known.row.id
+        } else {
+            self.insert(file, fresh, begin)?;
+            fresh
         };
         for segment in segments {
             batches::insert_segment(self.conn, id, self.manifest.batch, segment)?;
@@ -155,16 +153,20 @@ impl Adopter<'_> {
         let released = || {
             let newest = found.first()?;
             let middle = from.is_some_and(|from| from > 0);
-            (middle && goes_on(&newest) && newest.row.decoded.is_none()).then_some(newest)
+            (middle && goes_on(&newest)).then_some(newest)
         };
         Ok(same.or_else(released).cloned())
     }
 
+    /// A file that was released has a new identity, and what was known of its end no longer holds.
     fn update(&self, known: &Stored, file: &ManifestFile) -> Done<()> {
+        let released = !known.row.stat.untouched(&file.stat);
         self.conn
             .prepare_cached(
-                "UPDATE file SET inode = ?2, device = ?3, size = ?4, mtime_ns = ?5, decoded = coalesce(?6, decoded), \
-                   fingerprint = coalesce(?7, fingerprint) WHERE id = ?1",
+                "UPDATE file SET inode = ?2, device = ?3, size = ?4, mtime_ns = ?5, \
+                   decoded = CASE WHEN ?8 THEN ?6 ELSE coalesce(?6, decoded) END, \
+                   fingerprint = CASE WHEN ?8 THEN ?7 ELSE coalesce(?7, fingerprint) END, \
+                   state = CASE WHEN ?8 THEN 0 ELSE state END WHERE id = ?1",
             )?
             .execute(params![
                 known.row.id.0,
@@ -174,6 +176,7 @@ impl Adopter<'_> {
                 file.stat.mtime_ns,
                 file.decoded,
                 file.fingerprint.map(digest_bytes),
+                released,
             ])?;
         Ok(())
     }

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::fault::{Done, Role, Trouble};
 use super::place::Place;
-use crate::journal::Result;
+use crate::journal::JournalError;
 use crate::segment::JournalId;
 
 /// `LkWd` in ASCII, in the database's header.
@@ -22,7 +23,7 @@ const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/0001_journal.sql
 const CHECK_BYTES_MAX: u64 = 1 << 30;
 
 /// Another process writes only when somebody asks for something, and only a row.
-const BUSY: Duration = Duration::from_secs(60);
+const BUSY: Duration = Duration::from_mins(1);
 
 /// How long emptying the log waits for somebody's reading to end.
 const READER_WAIT: Duration = Duration::from_millis(200);
@@ -51,6 +52,8 @@ fn connect(place: &Place, flags: OpenFlags) -> rusqlite::Result<Connection> {
 /// The one connection that writes.
 pub(super) fn writing(place: &Place, durability: Durability) -> rusqlite::Result<Connection> {
     let conn = connect(place, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // A database that is refused after it was opened keeps its log as it is.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.execute_batch("PRAGMA journal_mode = WAL;")?;
     let synchronous = match durability {
         Durability::AtCommit => "FULL",
@@ -70,7 +73,7 @@ pub(super) fn reading(place: &Place) -> rusqlite::Result<Connection> {
 }
 
 /// A database with the newest schema and a new id, closed and complete but for its name.
-pub(super) fn make(place: &Place, now_ns: i64) -> Result<JournalId> {
+pub(super) fn make(place: &Place, now_ns: i64) -> Result<JournalId, JournalError> {
     place.remove()?;
     place.create()?;
     let id = new_journal_id(place)?;
@@ -92,7 +95,7 @@ pub(super) fn make(place: &Place, now_ns: i64) -> Result<JournalId> {
 }
 
 /// 64 random bits, never 0.
-fn new_journal_id(place: &Place) -> Result<JournalId> {
+fn new_journal_id(place: &Place) -> Result<JournalId, JournalError> {
     use std::io::Read;
     let mut bytes = [0; 8];
     loop {
@@ -127,41 +130,90 @@ fn user_version(conn: &Connection) -> rusqlite::Result<u32> {
 ///
 /// # Errors
 /// Damaged, foreign or newer: nothing was changed.
-fn recognize(conn: &Connection, place: &Place) -> Result<u32> {
+fn recognize(conn: &Connection, place: &Place) -> Result<u32, Unfit> {
     let header = conn
         .query_row("PRAGMA application_id", [], |row| row.get::<_, i32>(0))
         .and_then(|application| Ok((application, user_version(conn)?)));
     let (application, version) = header.map_err(|error| unreadable(place, &error))?;
     if application != APPLICATION_ID {
-        return Err(place.unusable(
+        return Err(Unfit::Other(place.unusable(
             "it is an SQLite database of another program and was left as it is; move it away, or set another `agent.state_dir`",
-        ));
+        )));
     }
     let known = MIGRATIONS.len() as u32;
     if version > known {
-        return Err(place.unusable(format!(
+        return Err(Unfit::Other(place.unusable(format!(
             "it is of version {version}, made by a newer program, and was left as it is; this program knows version {known}: install the newer program"
-        )));
+        ))));
     }
     if version == 0 {
-        return Err(place.damaged("it has no version"));
+        return Err(damaged(place, "it has no version"));
     }
     Ok(version)
 }
 
-fn unreadable(place: &Place, error: &rusqlite::Error) -> crate::journal::JournalError {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SystemIoFailure};
+/// Why a database was not opened. Nothing was changed.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// It cannot be read; what a rebuild is for.
+    Damaged(JournalError),
+    /// Not ours to replace, or a fault of something else.
+    Other(JournalError),
+}
+
+impl From<Unfit> for JournalError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Damaged(error) | Unfit::Other(error) => error,
+        }
+    }
+}
+
+impl From<JournalError> for Unfit {
+    fn from(error: JournalError) -> Self {
+        Self::Other(error)
+    }
+}
+
+fn damaged(place: &Place, found: impl std::fmt::Display) -> Unfit {
+    Unfit::Damaged(place.damaged(found))
+}
+
+fn unreadable(place: &Place, error: &rusqlite::Error) -> Unfit {
     match error.sqlite_error_code() {
-        Some(DatabaseCorrupt | NotADatabase | SystemIoFailure) => place.damaged(error),
-        _ => place.unusable(format!("open it: {error}")),
+        Some(ErrorCode::DiskFull) => Unfit::Other(place.fatal("open", error.to_string(), true)),
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+            Unfit::Other(place.unusable(format!(
+                "open it: {error}; it must be readable and writable for the user that runs this, and its directory too"
+            )))
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Unfit::Other(place.unusable(
+            format!("open it: {error}; another program has it open, end that"),
+        )),
+        _ => damaged(place, error),
+    }
+}
+
+/// As [`unreadable`], for what was found in a row.
+fn unfit(place: &Place, trouble: Trouble) -> Unfit {
+    match trouble {
+        Trouble::Sql(error) => unreadable(place, &error),
+        Trouble::Refused(text) | Trouble::BadRow(text) => damaged(place, text),
+    }
+}
+
+/// SQLite takes a file without a whole header for a new database.
+fn refuse_stump(place: &Place) -> Result<(), Unfit> {
+    match place.length()? {
+        Some(0) => Err(damaged(place, "it is empty")),
+        Some(length) if length < 512 => Err(damaged(place, format!("it has {length} bytes"))),
+        _ => Ok(()),
     }
 }
 
 /// Looks at the file itself, without its log, lock or any side file: whether it may be opened at all.
-fn peek(place: &Place) -> Result<()> {
-    if place.length()? == Some(0) {
-        return Err(place.damaged("it is empty"));
-    }
+fn peek(place: &Place) -> Result<(), Unfit> {
+    refuse_stump(place)?;
     let mut uri = String::from("file:");
     for byte in place.database().as_os_str().as_encoded_bytes() {
         match byte {
@@ -189,46 +241,36 @@ pub(super) struct Opened {
 }
 
 /// Opens an existing database for writing: recognized, brought up to date, checked if it was not closed in good order, and marked as in use.
-pub(super) fn open(place: &Place, durability: Durability) -> Result<Opened> {
+pub(super) fn open(place: &Place, durability: Durability) -> Result<Opened, Unfit> {
     peek(place)?;
     let mut conn = writing(place, durability).map_err(|error| unreadable(place, &error))?;
     recognize(&conn, place)?;
-    let damaged = |trouble: Trouble| match trouble {
-        Trouble::Sql(error) => match unreadable(place, &error) {
-            error @ crate::journal::JournalError::Unusable { .. } => error,
-            other => other,
-        },
-        other => other.at(place, Role::Agent, "open"),
-    };
-    migrate(&mut conn).map_err(|trouble| trouble.at(place, Role::Agent, "migrate"))?;
-    let (id, clean) = identity(&conn).map_err(damaged)?;
+    let fault = |trouble| unfit(place, trouble);
+    let (id, clean) = identity(&conn).map_err(fault)?;
     if !clean {
         check(&conn, place)?;
     }
-    let file_ids = file_ids(&conn).map_err(damaged)?;
+    migrate(&mut conn).map_err(fault)?;
+    let file_ids = file_ids(&conn).map_err(fault)?;
     conn.execute("UPDATE journal SET clean = 0 WHERE clean <> 0", [])
-        .map_err(|error| {
-            Trouble::from(error).at(place, Role::Agent, "mark the journal as in use")
-        })?;
+        .map_err(|error| unreadable(place, &error))?;
     Ok(Opened { conn, id, file_ids })
 }
 
 /// A reading connection for somebody who does not hold the lock; nothing is brought up to date.
-pub(super) fn look(place: &Place) -> Result<Opened> {
-    if place.length()? == Some(0) {
-        return Err(place.damaged("it is empty"));
-    }
+pub(super) fn look(place: &Place) -> Result<Opened, Unfit> {
+    refuse_stump(place)?;
     let conn = reading(place).map_err(|error| unreadable(place, &error))?;
     let version = recognize(&conn, place)?;
     let known = MIGRATIONS.len() as u32;
     if version < known {
-        return Err(place.unusable(format!(
+        return Err(Unfit::Other(place.unusable(format!(
             "it is of version {version} and this program reads version {known}: start `lakeward run` once, which brings it up to date"
-        )));
+        ))));
     }
-    let damaged = |trouble: Trouble| trouble.at(place, Role::Onlooker, "open");
-    let (id, _) = identity(&conn).map_err(damaged)?;
-    let file_ids = file_ids(&conn).map_err(damaged)?;
+    let fault = |trouble| unfit(place, trouble);
+    let (id, _) = identity(&conn).map_err(fault)?;
+    let file_ids = file_ids(&conn).map_err(fault)?;
     Ok(Opened { conn, id, file_ids })
 }
 
@@ -254,7 +296,7 @@ fn file_ids(conn: &Connection) -> Done<i64> {
 }
 
 /// After a kill or a power cut: the whole of a small database, the ends of a large one's tables.
-fn check(conn: &Connection, place: &Place) -> Result<()> {
+fn check(conn: &Connection, place: &Place) -> Result<(), Unfit> {
     if place.length()?.unwrap_or(0) >= CHECK_BYTES_MAX {
         let ends = "SELECT (SELECT max(id) FROM file), (SELECT max(file) FROM segment), (SELECT max(put) FROM payload), \
                     (SELECT count(*) FROM pipeline), (SELECT count(*) FROM manifest)";
@@ -268,7 +310,7 @@ fn check(conn: &Connection, place: &Place) -> Result<()> {
     if found == "ok" {
         return Ok(());
     }
-    Err(place.damaged(found))
+    Err(damaged(place, found))
 }
 
 /// Moves the log into the database and empties it, unless a reader is in the way, which is no harm.
@@ -282,5 +324,6 @@ pub(super) fn truncate_log(conn: &Connection) -> rusqlite::Result<()> {
 pub(super) fn close(conn: Connection) -> rusqlite::Result<()> {
     conn.execute("UPDATE journal SET clean = 1", [])?;
     truncate_log(&conn)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     conn.close().map_err(|(_, error)| error)
 }

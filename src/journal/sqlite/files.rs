@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::fault::{Done, refuse};
 use super::payloads;
 use super::rows::{self, FileReader, Fresh, Interner, Stored, state_code};
+use super::stage;
 use crate::journal::{FileRange, FileRow, FileState};
 use crate::protocol::invariant;
 use crate::segment::{FileId, FileStat, RelativePath};
@@ -193,6 +194,12 @@ pub(super) fn release(
     if known.row.state != FileState::Quarantined {
         return refuse(format!("`{}` is not quarantined", known.row.path));
     }
+    let again = FileRow {
+        path: path.clone(),
+        stat: *stat,
+        ..known.row
+    };
+    stage::refuse_twin(conn, known.pipeline, &again)?;
     conn.prepare_cached(
         "UPDATE file SET state = 0, path = ?2, path_hash = ?3, inode = ?4, device = ?5, size = ?6, mtime_ns = ?7, \
            put_end = staged_end, decoded = NULL, fingerprint = NULL, torn = NULL, reason = NULL, quarantined_to = NULL, \

@@ -11,7 +11,8 @@
 //! | `database` | opening, migrations, checking |
 //! | `writer`, `fault` | the writing thread; what an error means |
 //! | `rows` | rows to values |
-//! | `files`, `payloads`, `batches`, `adopt`, `requests` | what the port's methods do inside a transaction |
+//! | `files`, `payloads`, `requests` | what the port's methods do inside a transaction |
+//! | `batches`, `stage`, `revise`, `commit`, `adopt` | and of those, what concerns batches |
 //! | `rebuild` | a new database in the place of the old one |
 //!
 //! What can go wrong: the disk. Any I/O error, full disk or failed commit poisons the journal: every later call answers that same
@@ -20,6 +21,7 @@
 
 mod adopt;
 mod batches;
+mod commit;
 mod database;
 mod fault;
 mod files;
@@ -27,7 +29,9 @@ mod payloads;
 mod place;
 mod rebuild;
 mod requests;
+mod revise;
 mod rows;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -138,10 +142,10 @@ impl SqliteJournal {
     /// `Unusable` for a damaged, foreign, newer or older database.
     pub fn read(state_dir: &Path) -> Result<Option<Self>> {
         let Ok(dir) = std::fs::canonicalize(state_dir) else {
-            return match Self::exists(state_dir)? {
-                false => Ok(None),
-                true => Err(Place::new(state_dir.to_path_buf(), DATABASE)
-                    .unusable("its directory cannot be looked at")),
+            let asked = Place::new(state_dir.to_path_buf(), DATABASE);
+            return match asked.length()? {
+                None => Ok(None),
+                Some(_) => Err(asked.unusable("its directory cannot be looked at")),
             };
         };
         let place = Place::new(dir, DATABASE);
@@ -149,6 +153,7 @@ impl SqliteJournal {
             place.refuse_orphaned_log()?;
             return Ok(None);
         }
+        place::refuse_network(&place)?;
         let opened = database::look(&place)?;
         Ok(Some(Self {
             id: opened.id,
@@ -446,16 +451,14 @@ impl Journal for SqliteJournal {
         let text = self.prepare("stage", batches::pack(&request.manifest))?;
         let (journal, now) = (self.id, self.now());
         self.change("stage", move |conn| {
-            batches::stage(conn, now, journal, &request, &text)
+            stage::stage(conn, now, journal, &request, &text)
         })
     }
 
     fn revise(&self, manifest: &Manifest) -> Result<()> {
         let text = self.prepare("revise", batches::pack(manifest))?;
         let manifest = manifest.clone();
-        self.change("revise", move |conn| {
-            batches::revise(conn, &manifest, &text)
-        })
+        self.change("revise", move |conn| revise::revise(conn, &manifest, &text))
     }
 
     fn unfinished(&self, pipeline: &str) -> Result<Vec<BatchRow>> {
@@ -472,7 +475,7 @@ impl Journal for SqliteJournal {
     ) -> Result<()> {
         let (pipeline, targets, now) = (pipeline.to_owned(), targets.to_vec(), self.now());
         self.change("commit", move |conn| {
-            batches::commit(conn, now, &pipeline, batch, &targets)
+            commit::commit(conn, now, &pipeline, batch, &targets)
         })
     }
 

@@ -4,9 +4,9 @@ use std::io::Read;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::batches;
 use super::fault::{Done, refuse};
 use super::rows::{self, At, FileReader, Fresh, Interner, StoredPipeline, digest_bytes};
+use super::stage;
 use crate::journal::{FileState, PutRequest};
 use crate::protocol::invariant;
 use crate::segment::{BatchNumber, Digest, FileId, Segment};
@@ -76,7 +76,7 @@ fn put_file(
         ));
     }
     let Some(known) = known else {
-        batches::refuse_twin(conn, pipeline.id, row)?;
+        stage::refuse_twin(conn, pipeline.id, row)?;
         let fresh = Fresh {
             state: FileState::Reading,
             put_end: end,

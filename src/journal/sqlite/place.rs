@@ -217,7 +217,7 @@ fn close_to_others(place: &Place) -> Result<()> {
     let io = |error| place.io("close the state directory to others", &error);
     let found = std::fs::metadata(&place.dir).map_err(io)?;
     let mine = found.uid() == rustix::process::geteuid().as_raw();
-    if !mine || found.mode() & 0o077 == 0 {
+    if !mine || found.mode().trailing_zeros() >= 6 {
         return Ok(());
     }
     for entry in std::fs::read_dir(&place.dir).map_err(io)? {
@@ -262,7 +262,7 @@ fn network_name(magic: u32) -> Option<&'static str> {
         .map(|(_, name)| *name)
 }
 
-fn refuse_network(place: &Place) -> Result<()> {
+pub(super) fn refuse_network(place: &Place) -> Result<()> {
     let found = rustix::fs::statfs(&place.dir).map_err(|error| {
         place.io(
             "look at the file system of the state directory",

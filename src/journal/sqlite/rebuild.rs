@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::SqliteJournal;
-use super::database::{self, Durability};
+use super::database::{self, Durability, Unfit};
 use super::place::{self, DATABASE, Lock, Place, UNFINISHED};
 use crate::clock::Clock;
-use crate::journal::{JournalError, Result};
+use crate::journal::Result;
 
 /// A journal in the making: adopt the manifests through it, then finish.
 pub struct Rebuilding {
@@ -104,8 +104,8 @@ fn old_copy(target: &Place) -> Result<Option<PathBuf>> {
             closed.map_err(|error| target.unusable(format!("empty its log: {error}")))?;
             id.to_string()
         }
-        Err(error) if is_damage(&error) => "damaged".to_owned(),
-        Err(error) => return Err(error),
+        Err(Unfit::Damaged(_)) => "damaged".to_owned(),
+        Err(Unfit::Other(error)) => return Err(error),
     };
     Ok(Some(free_name(target, &id)))
 }
@@ -136,8 +136,4 @@ fn keep(target: &Place, kept: &Path) -> Result<()> {
         }
     }
     target.sync_dir()
-}
-
-fn is_damage(error: &JournalError) -> bool {
-    matches!(error, JournalError::Unusable { message, .. } if message.contains("rebuild"))
 }

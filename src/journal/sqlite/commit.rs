@@ -1,0 +1,160 @@
+//! Committing: checkpoints move, and only here. A batch that is committed already stays as it is.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::batches::{batch_files, code_of, set_batch_state};
+use super::fault::{Done, refuse};
+use super::payloads;
+use super::rows::{self, StoredPipeline};
+use crate::protocol::{BatchState, invariant};
+use crate::segment::{BatchNumber, FileId, RelativePath};
+
+pub(super) fn commit(
+    conn: &Connection,
+    now_ns: i64,
+    pipeline: &str,
+    batch: BatchNumber,
+    targets: &[(FileId, RelativePath)],
+) -> Done<()> {
+    let pipeline = rows::get_pipeline(conn, pipeline)?;
+    if batch.0 > 0 && batch <= pipeline.row.committed {
+        return Ok(());
+    }
+    let lowest: Option<(u64, i64)> = conn
+        .prepare_cached(
+            "SELECT number, state FROM batch WHERE pipeline = ?1 AND number > ?2 ORDER BY number LIMIT 1",
+        )?
+        .query_row(params![pipeline.id, pipeline.row.committed.0], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    if lowest != Some((batch.0, code_of(BatchState::Staged))) {
+        return refuse(match lowest {
+            None => format!("batch {batch} is not staged"),
+            Some((lowest, _)) => format!("batch {batch} where {lowest} is the lowest staged"),
+        });
+    }
+    let targets: HashMap<FileId, &RelativePath> = targets
+        .iter()
+        .map(|(file, target)| (*file, target))
+        .collect();
+    let mut committer = Committer {
+        conn,
+        now_ns,
+        pipeline: &pipeline,
+        batch,
+        freed: 0,
+    };
+    for file in batch_files(conn, pipeline.id, batch)? {
+        committer.file(file, targets.get(&file).copied())?;
+    }
+    let freed = committer.freed;
+    set_batch_state(conn, pipeline.id, batch, BatchState::Committed)?;
+    conn.prepare_cached(
+        "UPDATE pipeline SET committed = ?2, committed_ns = ?3, payload_bytes = payload_bytes - ?4 WHERE id = ?1",
+    )?
+    .execute(params![pipeline.id, batch.0, now_ns, freed])?;
+    Ok(())
+}
+
+struct Committer<'a> {
+    conn: &'a Connection,
+    now_ns: i64,
+    pipeline: &'a StoredPipeline,
+    batch: BatchNumber,
+    /// Bytes of payloads dropped.
+    freed: u64,
+}
+
+/// What a batch adds to a file.
+#[derive(Default)]
+struct Sum {
+    ends: Vec<(u64, u64)>,
+    records: u64,
+    rejected: u64,
+    rejected_bytes: u64,
+    skipped_bytes: u64,
+}
+
+impl Committer<'_> {
+    fn file(&mut self, file: FileId, target: Option<&RelativePath>) -> Done<()> {
+        let checkpoint: Option<u64> = self
+            .conn
+            .prepare_cached("SELECT checkpoint FROM file WHERE id = ?1")?
+            .query_row([file.0], |row| row.get(0))
+            .optional()?;
+        let Some(checkpoint) = checkpoint else {
+            return refuse(format!(
+                "file {} of batch {} is not known",
+                file.0, self.batch
+            ));
+        };
+        let sum = self.sum(file, checkpoint)?;
+        let end = match invariant::joined(checkpoint, sum.ends.iter().copied()) {
+            Ok(end) => end,
+            Err((expected, found)) => {
+                return refuse(format!(
+                    "I5: file {}: a segment of batch {} begins at {found}, its checkpoint is {expected}",
+                    file.0, self.batch
+                ));
+            }
+        };
+        if self.pipeline.payload_bytes > 0 {
+            for (from, to) in &sum.ends {
+                self.freed += payloads::drop_payload(self.conn, file, *from, *to)?;
+            }
+        }
+        self.advance(file, end, &sum, target)
+    }
+
+    /// Only what lies past the checkpoint is looked at: a large file has segments of many batches.
+    fn sum(&self, file: FileId, checkpoint: u64) -> Done<Sum> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT from_offset, to_offset, records, rejected, rejected_bytes, skipped_bytes FROM segment \
+             WHERE file = ?1 AND from_offset >= ?2 AND batch = ?3 ORDER BY from_offset, to_offset",
+        )?;
+        let mut rows = statement.query(params![file.0, checkpoint, self.batch.0])?;
+        let mut sum = Sum::default();
+        while let Some(row) = rows.next()? {
+            sum.ends.push((row.get(0)?, row.get(1)?));
+            sum.records += row.get::<_, u64>(2)?;
+            sum.rejected += row.get::<_, u64>(3)?;
+            sum.rejected_bytes += row.get::<_, u64>(4)?;
+            sum.skipped_bytes += row.get::<_, u64>(5)?;
+        }
+        Ok(sum)
+    }
+
+    /// A file that is whole becomes `Committed`; a torn one stays as it is, its pipeline quarantines it next.
+    fn advance(
+        &self,
+        file: FileId,
+        end: u64,
+        sum: &Sum,
+        target: Option<&RelativePath>,
+    ) -> Done<()> {
+        self.conn
+            .prepare_cached(
+                "UPDATE file SET checkpoint = ?2, records = records + ?3, rejected = rejected + ?4, \
+                   rejected_bytes = rejected_bytes + ?5, skipped_bytes = skipped_bytes + ?6, \
+                   state = CASE WHEN state = 0 AND decoded = ?2 AND torn IS NULL THEN 1 ELSE state END, \
+                   retire_target = CASE WHEN state = 0 AND decoded = ?2 AND torn IS NULL THEN coalesce(?7, retire_target) \
+                     ELSE retire_target END, \
+                   changed_ns = CASE WHEN state = 0 AND decoded = ?2 AND torn IS NULL THEN ?8 ELSE changed_ns END \
+                 WHERE id = ?1",
+            )?
+            .execute(params![
+                file.0,
+                end,
+                sum.records,
+                sum.rejected,
+                sum.rejected_bytes,
+                sum.skipped_bytes,
+                target.map(RelativePath::as_bytes),
+                self.now_ns,
+            ])?;
+        Ok(())
+    }
+}
