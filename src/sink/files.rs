@@ -86,6 +86,8 @@ pub(super) struct Files {
     /// Encoded bytes of a block in terms of its estimate.
     ratio: f64,
     done: Vec<DataFile>,
+    /// Complete files, as they are written and as they are to be called; removed unless they are released.
+    complete: Vec<(PathBuf, PathBuf)>,
     closed_bytes: u64,
     open: Counted,
     open_files: usize,
@@ -100,6 +102,7 @@ impl Files {
             block_max,
             ratio: 1.0,
             done: Vec::new(),
+            complete: Vec::new(),
             closed_bytes: 0,
             open: Counted::default(),
             open_files: 0,
@@ -121,9 +124,16 @@ impl Files {
         self.closed_bytes + self.open.encoded
     }
 
-    pub(super) fn into_done(mut self) -> Vec<DataFile> {
-        self.done.sort_by_key(|file| file.number);
-        self.done
+    /// Leaves all files in staging under their names; nothing removes them any more.
+    pub(super) fn release(mut self) -> Result<Vec<DataFile>, SinkError> {
+        for (from, to) in std::mem::take(&mut self.complete) {
+            if from != to {
+                std::fs::rename(&from, &to).map_err(|e| SinkError::staging("rename", &to, &e))?;
+            }
+        }
+        let mut done = std::mem::take(&mut self.done);
+        done.sort_by_key(|file| file.number);
+        Ok(done)
     }
 
     /// Writes rows to the slot's file, and to new ones as it is cut.
@@ -239,8 +249,8 @@ impl Files {
         }
     }
 
-    /// Creates a file in staging. One that is encoded again gets its name only when it is complete, so a good copy that is
-    /// still there stays until then.
+    /// Creates a file in staging. One that is encoded again gets its name only when all of them agreed with their plan, so
+    /// good copies that are still there stay until then.
     pub(super) fn create(&self, staged: &str) -> Result<StagedFile, SinkError> {
         let path = self.writing_path(staged);
         if self.again
@@ -260,17 +270,11 @@ impl Files {
         path
     }
 
-    /// Gives a complete file its staged name.
-    pub(super) fn keep(
-        &self,
-        staged: &str,
-        file: &mut StagedFile,
-    ) -> Result<DataFileCopy, SinkError> {
-        if self.again {
-            let to = self.context.staging_dir.join(staged);
-            std::fs::rename(file.path(), &to).map_err(|e| SinkError::staging("rename", &to, &e))?;
-        }
-        Ok(file.keep())
+    /// Takes over a complete file, to be released or removed with the others.
+    pub(super) fn keep(&mut self, staged: &str, file: &mut StagedFile) -> DataFileCopy {
+        let to = self.context.staging_dir.join(staged);
+        self.complete.push((file.path().to_owned(), to));
+        file.keep()
     }
 
     /// Rows to write before the file's size is looked at again.
@@ -293,8 +297,11 @@ impl Files {
     }
 
     fn estimate(&self, file: &OpenFile) -> u64 {
-        let block = file.encoder.block_estimate() as f64 * self.ratio;
-        file.encoder.written() + block as u64
+        let mut block = file.encoder.block_estimate();
+        if file.encoder.estimates_high() {
+            block = (block as f64 * self.ratio) as u64;
+        }
+        file.encoder.written() + block
     }
 
     fn is_complete(&mut self, file: &mut OpenFile) -> Result<bool, SinkError> {
@@ -315,7 +322,7 @@ impl Files {
         let (before, estimate) = (file.encoder.written(), file.encoder.block_estimate());
         file.flush()?;
         let grown = file.encoder.written() - before;
-        if estimate > 0 {
+        if estimate > 0 && file.encoder.estimates_high() {
             let found = (grown as f64 / estimate as f64).clamp(0.05, 1.5);
             let weight = if estimate >= TELLING { 1.0 } else { 0.1 };
             self.ratio += (found - self.ratio) * weight;
@@ -339,7 +346,7 @@ impl Files {
         };
         let staged_path = self.writing_path(&file.staged);
         let failed = |e| SinkError::encode(&staged_path, e);
-        let copy = self.keep(&file.staged, file.encoder.finish().map_err(failed)?)?;
+        let copy = self.keep(&file.staged, file.encoder.finish().map_err(failed)?);
         self.count(&mut file);
         self.open.lasting -= file.counted.lasting;
         self.open.encoded -= file.counted.encoded;
@@ -421,6 +428,15 @@ impl Files {
         self.open.block = self.open.block + now.block - was.block;
         self.open.lasting = self.open.lasting + now.lasting - was.lasting;
         self.open.encoded = self.open.encoded + now.encoded - was.encoded;
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        for (path, _) in &self.complete {
+            // As for a file that was never complete.
+            drop(std::fs::remove_file(path));
+        }
     }
 }
 

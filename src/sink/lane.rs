@@ -209,11 +209,27 @@ impl Lane {
         self.outcomes.push(outcome);
         self.held_bytes += data.bytes.len() + 512;
         self.held.push(data.clone());
+        if self.is_ready() {
+            self.drain()?;
+        }
+        Ok(())
+    }
+
+    /// Whether rows must leave the decoder: there are enough of them, or so many that they might be one partition more
+    /// than a batch may have.
+    fn is_ready(&self) -> bool {
         let enough = self.budget.decoded();
-        let drain = self.decoder.bytes() >= enough
+        let partitions_max = usize::try_from(self.files.context.settings.partitions_max);
+        let spare = match partitions_max {
+            Ok(max) if max > 0 && self.keyer.is_partitioned() => {
+                max.saturating_sub(self.keyer.partitions())
+            }
+            _ => usize::MAX,
+        };
+        self.decoder.bytes() >= enough
+            || self.decoder.rows() > spare
             || self.held_bytes >= 2 * enough
-            || self.rejects.waiting_bytes() >= enough;
-        if drain { self.drain() } else { Ok(()) }
+            || self.rejects.waiting_bytes() >= enough
     }
 
     /// How full the lane is.
@@ -265,7 +281,7 @@ impl Lane {
         self.rejects.close(&mut self.files)?;
         Ok(LaneResult {
             outcomes: self.outcomes,
-            files: self.files.into_done(),
+            files: self.files.release()?,
         })
     }
 

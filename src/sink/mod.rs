@@ -6,6 +6,8 @@
 mod error;
 mod files;
 mod lane;
+#[cfg(test)]
+mod lane_tests;
 mod locate;
 mod partition;
 mod pool;

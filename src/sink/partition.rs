@@ -97,6 +97,11 @@ impl Keyer {
         rest
     }
 
+    /// Whether rows can differ in their partition.
+    pub(super) fn is_partitioned(&self) -> bool {
+        !self.values.is_empty()
+    }
+
     pub(super) fn partitions(&self) -> usize {
         self.paths.len()
     }

@@ -171,12 +171,12 @@ impl RejectFile {
         Ok(())
     }
 
-    fn close(mut self, files: &Files) -> Result<DataFile, SinkError> {
+    fn close(mut self, files: &mut Files) -> Result<DataFile, SinkError> {
         let path = self.out.get_ref().path().to_owned();
         self.out
             .try_finish()
             .map_err(|e| SinkError::staging("write", &path, &e))?;
-        let copy = files.keep(&self.staged, self.out.get_mut())?;
+        let copy = files.keep(&self.staged, self.out.get_mut());
         Ok(DataFile {
             number: self.number,
             kind: DataFileKind::Reject,

@@ -470,7 +470,7 @@ mod tests {
             ("a/{b", 3, "without `}`"),
             ("a/b}", 4, "without `}`"),
             ("a/{}", 3, "column's name"),
-            ("a/{t:%Q!}", 3, "time format"),
+            ("a/{t:%E}", 3, "time format"),
             ("a/{t:%Y//%m}", 3, "time format"),
             ("a/b\n", 4, "control"),
         ] {

@@ -118,13 +118,18 @@ impl<W: Write + Send> Encoder<W> {
         }
     }
 
-    /// What the block in progress may come to when it is flushed; 0 without one. It errs to the high side, by how much
-    /// depends on the data: compare with what [`Self::written`] grows by.
+    /// What the block in progress may come to when it is flushed; 0 without one. See [`Self::estimates_high`].
     pub fn block_estimate(&self) -> u64 {
         match self {
             Self::Parquet(file) => file.block_estimate(),
             Self::Ndjson(file) => file.block_estimate(),
         }
+    }
+
+    /// Whether [`Self::block_estimate`] errs to the high side, by a factor that depends on the data and can be told from what
+    /// [`Self::written`] grows by. Otherwise an encoder learns by itself.
+    pub fn estimates_high(&self) -> bool {
+        matches!(self, Self::Parquet(_))
     }
 
     /// Memory that [`Self::flush`] would free; 0 without a block.

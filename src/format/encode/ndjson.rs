@@ -25,10 +25,12 @@ pub struct NdjsonFile<W: Write + Send> {
     member: Option<Member>,
     rows: usize,
     written: u64,
-    /// Bytes into members so far, of the file's first byte on.
+    /// Bytes into the member so far.
     entered: u64,
-    /// Bytes into the member since some came out of it.
-    pending: u64,
+    /// Written when the member began.
+    written_before: u64,
+    /// Bytes that came out of the former members per byte that went in; 1 before the first of them ended.
+    ratio: f64,
 }
 
 enum Member {
@@ -88,7 +90,8 @@ impl<W: Write + Send> NdjsonFile<W> {
             rows: 0,
             written: 0,
             entered: 0,
-            pending: 0,
+            written_before: 0,
+            ratio: 1.0,
         }
     }
 
@@ -154,10 +157,8 @@ impl<W: Write + Send> NdjsonFile<W> {
         };
         member.write(bytes)?;
         self.entered += bytes.len() as u64;
-        self.pending += bytes.len() as u64;
         let out = member.out();
         if !out.is_empty() {
-            self.pending = 0;
             self.written += out.len() as u64;
             self.output.write_all(out)?;
             out.clear();
@@ -174,13 +175,10 @@ impl<W: Write + Send> NdjsonFile<W> {
         self.rows
     }
 
-    /// What entered the compressor and has not come out, at the file's own ratio; at first as if it did not compress.
+    /// What entered the compressor and has not come out, compressed as the former members were.
     pub(super) fn block_estimate(&self) -> u64 {
-        if self.entered == 0 || self.written == 0 {
-            return self.pending;
-        }
-        let out = (self.entered - self.pending).max(1);
-        (self.pending as f64 * (self.written as f64 / out as f64).min(1.0)) as u64
+        let member = (self.entered as f64 * self.ratio) as u64;
+        (self.written_before + member).saturating_sub(self.written)
     }
 
     pub(super) fn block_memory(&self) -> usize {
@@ -198,13 +196,16 @@ impl<W: Write + Send> NdjsonFile<W> {
     }
 
     pub(super) fn flush(&mut self) -> Result<(), EncodeError> {
+        let Some(member) = self.member.take() else {
+            return Ok(());
+        };
+        let out = member.finish()?;
+        self.written += out.len() as u64;
+        self.output.write_all(&out)?;
+        self.ratio = (self.written - self.written_before) as f64 / self.entered.max(1) as f64;
+        self.written_before = self.written;
+        self.entered = 0;
         self.rows = 0;
-        self.pending = 0;
-        if let Some(member) = self.member.take() {
-            let out = member.finish()?;
-            self.written += out.len() as u64;
-            self.output.write_all(&out)?;
-        }
         Ok(())
     }
 
