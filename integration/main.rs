@@ -2,6 +2,8 @@
 
 mod journals;
 mod kill;
+mod lake;
 mod landing;
+mod proxy;
 mod s3;
 mod support;

@@ -515,7 +515,7 @@ fn a_loss_may_drop_data_files(journal: &dyn Journal) {
     let mut next = first.manifest;
     next.revision = 1;
     let lossy = membership(&mut next);
-    lossy.lost_files.push("`a` from 0 to 30".into());
+    lossy.lost_files.push(0);
     lossy.data_files.remove(0);
     lossy.segments[0].skipped_bytes = 30;
     journal.revise(&next).unwrap();

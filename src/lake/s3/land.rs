@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
+use std::time::Duration;
 
 use opendal::options::WriteOptions;
 use opendal::{Buffer, Writer};
@@ -21,6 +22,8 @@ const PARTS_MAX: u64 = 9_000;
 /// Parts under way at once. With the one that is read and the one that opendal holds back, an upload has so many plus two
 /// in memory.
 const PARTS_AT_ONCE: usize = 2;
+/// Aborting an upload is tidying up: it is not tried for longer.
+const ABORT_WITHIN: Duration = Duration::from_secs(5);
 
 impl S3Lake {
     pub(super) async fn land_file(
@@ -81,15 +84,26 @@ impl S3Lake {
         let mut writer = self.operator.writer_options(key(path)?, options).await?;
         let uploaded = self.write_and_complete(&mut writer, file, path, mark).await;
         if uploaded.is_err() {
-            // Best effort: what is left of it is invisible, costs room, and is aborted by name later.
-            if let Err(error) = writer.abort().await {
-                let fault = Fault::from(error);
-                if fault.kind != FaultKind::Absent {
-                    tracing::warn!(%path, error = %self.store.scrub(&fault.message), "upload not aborted");
+            self.abort(&mut writer, path).await;
+        }
+        uploaded
+    }
+
+    /// Best effort: what is left of an upload is invisible, and can be aborted by its path later.
+    async fn abort(&self, writer: &mut Writer, path: &LakePath) {
+        let mut backoff = Backoff::new(self.policy.within(ABORT_WITHIN));
+        while let Err(fault) = writer.abort().await.map_err(Fault::from) {
+            match fault.kind {
+                FaultKind::Absent => return,
+                // MinIO, for one, may reset the connection on which it refused to complete.
+                FaultKind::Transient if backoff.pause().await => {}
+                _ => {
+                    let error = self.store.scrub(&fault.message);
+                    tracing::warn!(%path, %error, "upload not aborted");
+                    return;
                 }
             }
         }
-        uploaded
     }
 
     async fn write_and_complete(

@@ -1,0 +1,183 @@
+//! A proxy between a lake and its store that loses what it is told to lose.
+//!
+//! It passes every request on as it is, over a connection of its own, and so knows when the store has done the work:
+//! only then is an answer lost, as it is lost when a network breaks at the worst moment.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+/// What a request is, by method and query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Put,
+    Begin,
+    Part,
+    Complete,
+    Abort,
+    Head,
+    Get,
+    List,
+    Other,
+}
+
+#[derive(Default)]
+struct State {
+    down: bool,
+    /// So many answers of a kind are still to be lost, after the work.
+    answers: HashMap<Kind, u32>,
+    /// So many requests of a kind are still to be lost, before the work.
+    requests: HashMap<Kind, u32>,
+    seen: HashMap<Kind, u32>,
+}
+
+/// Ends when it is dropped.
+pub struct Proxy {
+    port: u16,
+    state: Arc<Mutex<State>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Proxy {
+    /// `endpoint`: `http://host:port`.
+    pub fn start(runtime: &Handle, endpoint: &str) -> Self {
+        let upstream = endpoint.strip_prefix("http://").unwrap().to_owned();
+        let state = Arc::<Mutex<State>>::default();
+        let listener = runtime
+            .block_on(TcpListener::bind(("127.0.0.1", 0)))
+            .unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let task = runtime.spawn(serve(listener, upstream, Arc::clone(&state)));
+        Self { port, state, task }
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The next `count` requests of this kind are done and not answered.
+    pub fn lose_answers(&self, kind: Kind, count: u32) {
+        self.state.lock().unwrap().answers.insert(kind, count);
+    }
+
+    /// The next `count` requests of this kind never reach the store.
+    pub fn lose_requests(&self, kind: Kind, count: u32) {
+        self.state.lock().unwrap().requests.insert(kind, count);
+    }
+
+    /// While it is down every connection breaks.
+    pub fn set_down(&self, down: bool) {
+        self.state.lock().unwrap().down = down;
+    }
+
+    pub fn seen(&self, kind: Kind) -> u32 {
+        let state = self.state.lock().unwrap();
+        state.seen.get(&kind).copied().unwrap_or(0)
+    }
+}
+
+async fn serve(listener: TcpListener, upstream: String, state: Arc<Mutex<State>>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let (upstream, state) = (upstream.clone(), Arc::clone(&state));
+        tokio::spawn(async move {
+            // A connection that breaks is what this is for.
+            let _ = exchange(client, &upstream, &state).await;
+        });
+    }
+}
+
+async fn exchange(
+    mut client: TcpStream,
+    upstream: &str,
+    state: &Mutex<State>,
+) -> std::io::Result<()> {
+    if state.lock().unwrap().down {
+        return Ok(());
+    }
+    let request = read_request(&mut client).await?;
+    let kind = kind(&request);
+    let lost = {
+        let mut state = state.lock().unwrap();
+        *state.seen.entry(kind).or_default() += 1;
+        state.down || take_one(&mut state.requests, kind)
+    };
+    if lost {
+        return Ok(());
+    }
+    let mut server = TcpStream::connect(upstream).await?;
+    server.write_all(&request).await?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await?;
+    let lost = {
+        let mut state = state.lock().unwrap();
+        state.down || take_one(&mut state.answers, kind)
+    };
+    if lost {
+        return Ok(());
+    }
+    client.write_all(&answer).await?;
+    client.shutdown().await
+}
+
+fn take_one(counts: &mut HashMap<Kind, u32>, kind: Kind) -> bool {
+    match counts.get_mut(&kind) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Head and body, with a header that asks the store to close the connection after its answer.
+async fn read_request(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let head = loop {
+        if client.read_buf(&mut bytes).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+            break at;
+        }
+    };
+    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+    let length: usize = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"))
+        .map_or(0, |value| value.trim().parse().unwrap());
+    while bytes.len() < head + 4 + length {
+        if client.read_buf(&mut bytes).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let close = b"\r\nconnection: close";
+    bytes.splice(head..head, close.iter().copied());
+    Ok(bytes)
+}
+
+fn kind(request: &[u8]) -> Kind {
+    let line = request.split(|b| *b == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let has = |name: &str| line.contains(name);
+    match line.split(' ').next().unwrap_or_default() {
+        "PUT" if has("partNumber=") => Kind::Part,
+        "PUT" => Kind::Put,
+        "POST" if has("uploadId=") => Kind::Complete,
+        "POST" if has("uploads") => Kind::Begin,
+        "DELETE" if has("uploadId=") => Kind::Abort,
+        "HEAD" => Kind::Head,
+        "GET" if has("list-type=") || has("uploads") => Kind::List,
+        "GET" => Kind::Get,
+        _ => Kind::Other,
+    }
+}
