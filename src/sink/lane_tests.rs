@@ -57,7 +57,9 @@ fn registry(schema: Schema) -> SchemaRegistry {
         columns_max: 2000,
         path_columns: Vec::new(),
     };
-    SchemaRegistry::new(settings, None, schema)
+    let registry = SchemaRegistry::new(settings, None, schema);
+    registry.settle();
+    registry
 }
 
 fn context(
