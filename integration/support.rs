@@ -66,7 +66,13 @@ impl S3 {
     }
 
     fn operator(&self) -> opendal::Operator {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            opendal::HttpTransporter::install_default(
+                opendal_http_transport_reqwest::ReqwestTransport::new(reqwest::Client::new()),
+            );
+        });
         let builder = opendal::services::S3::default()
             .bucket(&self.bucket)
             .root(&format!("/{}", self.root))
@@ -80,11 +86,9 @@ impl S3 {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
-        .block_on(future)
+    static RUNTIME: std::sync::LazyLock<tokio::runtime::Runtime> =
+        std::sync::LazyLock::new(|| tokio::runtime::Runtime::new().expect("a runtime"));
+    RUNTIME.block_on(future)
 }
 
 impl LakeAt {

@@ -120,12 +120,11 @@ impl Pipeline {
     /// Runs until drained (`once`), stopped or halted. Nothing is lost by whatever comes back.
     pub fn run(&self) -> Result<(), Halt> {
         let name = self.settings.name.as_str();
-        let started = start::start(self)?;
-        info!(pipeline = name, journal = %self.ports.journal.id(), lake = self.ports.lake.identity(), "started");
+        let mut started: Option<Started> = None;
         let mut failures = 0_u32;
         loop {
             self.orders.rewind.store(false, Ordering::SeqCst);
-            match episode::run(self, &started) {
+            match self.episode(&mut started) {
                 Ok(episode::Ended::Drained | episode::Ended::Stopped) => return Ok(()),
                 Ok(episode::Ended::Rewind) => {
                     failures = 0;
@@ -146,6 +145,18 @@ impl Pipeline {
                 }
             }
         }
+    }
+
+    fn episode(&self, started: &mut Option<Started>) -> Result<episode::Ended, Halt> {
+        let started = match started {
+            Some(started) => started,
+            None => {
+                let fresh = start::start(self)?;
+                info!(pipeline = %self.settings.name, journal = %self.ports.journal.id(), lake = self.ports.lake.identity(), "started");
+                started.insert(fresh)
+            }
+        };
+        episode::run(self, started)
     }
 
     /// A daemon tries for ever, since a person would do the same; `--once` three times, as its caller runs it again.
