@@ -353,6 +353,18 @@ fn a_manifest_whose_answer_was_lost_is_still_ours() {
 }
 
 #[test]
+fn what_a_connection_damaged_is_refused_and_sent_again() {
+    for name in STORES {
+        for (kind, length) in [(Kind::Put, SMALL), (Kind::Part, LARGE)] {
+            let lossy = Lossy::new(name, &format!("damage-{length}"), length);
+            lossy.proxy.damage_bodies(kind, 1);
+            assert_eq!(lossy.land().unwrap(), Landed::Yes, "{name}");
+            lossy.landed_once();
+        }
+    }
+}
+
+#[test]
 fn a_listing_that_breaks_off_goes_on() {
     for name in STORES {
         let lossy = Lossy::new(name, "listing", SMALL);

@@ -1,5 +1,7 @@
 //! What runs the real program. Started by `integration/test.sh`, which provides the servers.
 
+#![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
+
 mod journals;
 mod kill;
 mod lake;

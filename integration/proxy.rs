@@ -32,6 +32,8 @@ struct State {
     answers: HashMap<Kind, u32>,
     /// So many requests of a kind are still to be lost, before the work.
     requests: HashMap<Kind, u32>,
+    /// So many bodies of a kind are still to be damaged on their way.
+    bodies: HashMap<Kind, u32>,
     seen: HashMap<Kind, u32>,
 }
 
@@ -75,6 +77,11 @@ impl Proxy {
         self.state.lock().unwrap().requests.insert(kind, count);
     }
 
+    /// The last byte of the next `count` requests of this kind is changed on its way.
+    pub fn damage_bodies(&self, kind: Kind, count: u32) {
+        self.state.lock().unwrap().bodies.insert(kind, count);
+    }
+
     /// While it is down every connection breaks.
     pub fn set_down(&self, down: bool) {
         self.state.lock().unwrap().down = down;
@@ -104,11 +111,16 @@ async fn exchange(
     if state.lock().unwrap().down {
         return Ok(());
     }
-    let request = read_request(&mut client).await?;
+    let mut request = read_request(&mut client).await?;
     let kind = kind(&request);
     let lost = {
         let mut state = state.lock().unwrap();
         *state.seen.entry(kind).or_default() += 1;
+        if take_one(&mut state.bodies, kind)
+            && let Some(last) = request.last_mut()
+        {
+            *last ^= 1;
+        }
         state.down || take_one(&mut state.requests, kind)
     };
     if lost {

@@ -22,7 +22,7 @@ impl Default for RetryPolicy {
     /// Two minutes outlast the restart of a server and the usual failover.
     fn default() -> Self {
         Self {
-            total: Duration::from_secs(120),
+            total: Duration::from_mins(2),
             first: Duration::from_millis(200),
             longest: Duration::from_secs(15),
         }

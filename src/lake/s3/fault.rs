@@ -74,6 +74,18 @@ fn with_causes(error: &opendal::Error) -> String {
     text
 }
 
+/// Codes of passing faults, whatever status they come with: requests that met in the store, a store that is asked too
+/// much, and bodies that were damaged on their way and may arrive the next time.
+const PASSING_CODES: [&str; 7] = [
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "SlowDown",
+    "RequestTimeout",
+    "BadDigest",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+];
+
 /// An answer other than 2xx.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
@@ -92,11 +104,8 @@ impl Refusal {
             (_, "NoSuchBucket") => FaultKind::Permanent,
             (404, _) => FaultKind::Absent,
             (412, _) | (_, "PreconditionFailed") => FaultKind::Condition,
-            (
-                _,
-                "ConditionalRequestConflict" | "OperationAborted" | "SlowDown" | "RequestTimeout",
-            )
-            | (408 | 425 | 429 | 499, _) => FaultKind::Transient,
+            (_, code) if PASSING_CODES.contains(&code) => FaultKind::Transient,
+            (408 | 425 | 429 | 499, _) => FaultKind::Transient,
             (501 | 505, _) => FaultKind::Permanent,
             (status, _) if status >= 500 => FaultKind::Transient,
             _ => FaultKind::Permanent,

@@ -182,15 +182,12 @@ impl S3Lake {
             ..ListOptions::default()
         };
         let mut lister = self.operator.lister_options("/", options).await?;
-        match lister.next().await {
-            Some(Err(error)) => {
-                let fault = Fault::from(error);
-                // Keys that may not list say at least that there is a bucket which they may not list.
-                if fault.status != Some(403) {
-                    return Err(fault);
-                }
+        if let Some(Err(error)) = lister.next().await {
+            let fault = Fault::from(error);
+            // Keys that may not list say at least that there is a bucket which they may not list.
+            if fault.status != Some(403) {
+                return Err(fault);
             }
-            Some(Ok(_)) | None => {}
         }
         self.bucket_seen.store(true, Ordering::Relaxed);
         Ok(())

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::store::Store;
 use super::transport::Transport;
 use super::uploads::Uploads;
-use crate::config::S3Settings;
+use crate::config::{S3Settings, Secret};
 use crate::lake::retry::RetryPolicy;
 
 /// opendal's options that are passed through: all that it documents for S3 but what has keys of its own here, what is
@@ -36,6 +36,8 @@ pub const ALLOWED_OPTIONS: &[&str] = &[
     "server_side_encryption_customer_key_md5",
     "skip_signature",
 ];
+
+const CHECKSUM: &str = "checksum_algorithm";
 
 pub(super) struct Opened {
     pub operator: Operator,
@@ -96,7 +98,7 @@ fn client(settings: &S3Settings) -> Result<reqwest::Client, Fault> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(10))
         .tcp_keepalive(Duration::from_secs(30))
-        .pool_idle_timeout(Duration::from_secs(60))
+        .pool_idle_timeout(Duration::from_mins(1))
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("lakeward/", env!("CARGO_PKG_VERSION")));
     if let Some(path) = &settings.ca_file {
@@ -129,9 +131,15 @@ fn config(settings: &S3Settings, store: &Store) -> Result<S3Config, Fault> {
     let mut options: Vec<(String, String)> = settings
         .options
         .iter()
-        .filter(|(name, value)| !(name == "checksum_algorithm" && value.expose() == "none"))
         .map(|(name, value)| (name.clone(), value.expose().to_owned()))
         .collect();
+    // The signature does not cover the body, so without a checksum a store cannot tell what a plain HTTP connection,
+    // or a proxy, did to it. `none` is for stores that refuse the header.
+    match options.iter().find(|(name, _)| name == CHECKSUM) {
+        None => options.push((CHECKSUM.to_owned(), "crc32c".to_owned())),
+        Some((_, value)) if value == "none" => options.retain(|(name, _)| name != CHECKSUM),
+        Some(_) => {}
+    }
     let own = [
         ("bucket", Some(settings.bucket.as_str())),
         ("root", Some(settings.root.as_str())),
@@ -139,15 +147,15 @@ fn config(settings: &S3Settings, store: &Store) -> Result<S3Config, Fault> {
         ("region", Some(settings.region.as_str())),
         (
             "access_key_id",
-            settings.access_key_id.as_ref().map(|s| s.expose()),
+            settings.access_key_id.as_ref().map(Secret::expose),
         ),
         (
             "secret_access_key",
-            settings.secret_access_key.as_ref().map(|s| s.expose()),
+            settings.secret_access_key.as_ref().map(Secret::expose),
         ),
         (
             "session_token",
-            settings.session_token.as_ref().map(|s| s.expose()),
+            settings.session_token.as_ref().map(Secret::expose),
         ),
     ];
     for (name, value) in own {

@@ -18,8 +18,12 @@ impl S3Lake {
         let contents = Buffer::from(&b"lakeward probes this lake"[..]);
         self.probe_put(path, contents.clone(), false).await?;
         let probed = self.probe_rest(path, contents).await;
-        // Removed whatever happened, and a failure to do so is said if there is no other.
-        let removed = self.operator.delete(key(path)?).await.map_err(Fault::from);
+        // Removed whatever happened, and a failure to do so is said if there is no other. Repeated, since MinIO for one
+        // closes the connection on which it refused a write.
+        let key = key(path)?;
+        let removed = self
+            .retried(async || Ok(self.operator.delete(key).await?))
+            .await;
         let honours = probed?;
         match removed {
             Err(fault) if fault.kind != FaultKind::Absent => Err(Fault {

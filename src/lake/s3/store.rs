@@ -70,7 +70,7 @@ impl Store {
     pub fn refusal(&self, head: &response::Parts, body: &str) -> Refusal {
         let status = head.status.as_u16();
         let code = element(body, "Code").unwrap_or_default();
-        let message = element(body, "Message").unwrap_or_default();
+        let message = element(body, "Message").unwrap_or_else(|| plain_text(body));
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
         let region = element(body, "Region")
             .or_else(|| header("x-amz-bucket-region").map(str::to_owned))
@@ -151,6 +151,15 @@ fn element(xml: &str, name: &str) -> Option<String> {
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     let text = quick_xml::escape::unescape(text).map_or_else(|_| text.to_owned(), Into::into);
     Some(text.trim().to_owned())
+}
+
+/// What a server that is no S3 store says in a few words; nothing of its pages.
+fn plain_text(body: &str) -> String {
+    let text = body.trim();
+    if text.starts_with(['<', '{']) {
+        return String::new();
+    }
+    text.to_owned()
 }
 
 fn shortened(message: &str) -> String {

@@ -21,13 +21,13 @@ use super::store::Store;
 use crate::lake::retry::{Backoff, RetryPolicy};
 
 /// Until a look or a small request is answered.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 /// Until a large upload is completed: stores put the parts together before they answer.
-const COMPLETE: Duration = Duration::from_secs(600);
+const COMPLETE: Duration = Duration::from_mins(10);
 /// An upload slower than this many bytes a second counts as stalled.
 const SLOWEST: u64 = 32 << 10;
 /// Until a piece of an object is read.
-pub(super) const READ: Duration = Duration::from_secs(300);
+pub(super) const READ: Duration = Duration::from_mins(5);
 /// Until the body of a refusal is read.
 const BODY: Duration = Duration::from_secs(30);
 
