@@ -155,7 +155,7 @@ impl Decoder {
             }
             match serde_json::from_slice::<Value>(record) {
                 Ok(value) if value.is_object() => {
-                    self.bytes += record.len();
+                    self.bytes += record.len() * 16;
                     self.rows.push(Row {
                         value,
                         raw: record.to_vec(),
