@@ -90,7 +90,6 @@ pub(super) struct Files {
     complete: Vec<(PathBuf, PathBuf)>,
     closed_bytes: u64,
     open: Counted,
-    open_files: usize,
 }
 
 impl Files {
@@ -105,7 +104,6 @@ impl Files {
             complete: Vec::new(),
             closed_bytes: 0,
             open: Counted::default(),
-            open_files: 0,
         }
     }
 
@@ -114,7 +112,12 @@ impl Files {
         self.open.block
     }
 
-    /// Memory that only closing files frees.
+    /// Memory that closing files frees.
+    pub(super) fn open_memory(&self) -> usize {
+        self.open.lasting
+    }
+
+    /// Memory that flushing blocks does not free: open files, and what is known of closed ones.
     pub(super) fn lasting_memory(&self) -> usize {
         self.open.lasting + self.done.len() * 512
     }
@@ -224,7 +227,6 @@ impl Files {
         let at = staged.path().to_owned();
         let encoder =
             Encoder::open(&version.layout, staged).map_err(|e| SinkError::encode(&at, e))?;
-        self.open_files += 1;
         Ok(OpenFile {
             encoder,
             number: name.number,
@@ -351,7 +353,6 @@ impl Files {
         self.open.lasting -= file.counted.lasting;
         self.open.encoded -= file.counted.encoded;
         self.open.block -= file.counted.block;
-        self.open_files -= 1;
         self.closed_bytes += copy.length;
         let data_file = DataFile {
             number: file.number,

@@ -87,7 +87,7 @@ impl Budget {
 
     fn pool(self, crowded: bool) -> usize {
         if crowded {
-            self.memory / 2
+            self.memory * 3 / 8
         } else {
             self.memory / 4
         }
@@ -102,7 +102,7 @@ impl Budget {
     }
 
     fn lasting(self) -> usize {
-        self.memory / 4
+        self.memory * 3 / 8
     }
 }
 
@@ -546,9 +546,19 @@ impl Lane {
             if !self.slots[partition as usize].places.is_empty() {
                 self.write_pooled(partition)?;
                 self.limit_blocks()?;
+                self.limit_files(partition)?;
             }
         }
         Ok(())
+    }
+
+    /// Closes the partition's file where open files take too much already: one segment alone can bring any number of
+    /// partitions. The lane is full then. Files encoded again end where they ended.
+    fn limit_files(&mut self, partition: u32) -> Result<(), SinkError> {
+        if self.files.again || self.files.open_memory() <= self.budget.lasting() {
+            return Ok(());
+        }
+        self.close_slot(partition)
     }
 
     /// Flushes the largest blocks until the rest is within the budget.

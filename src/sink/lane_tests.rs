@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
@@ -202,6 +202,16 @@ fn integers(batches: &[RecordBatch], name: &str) -> Vec<i64> {
         array.values().to_vec()
     };
     batches.iter().flat_map(column).collect()
+}
+
+/// Of a file of any format.
+fn ids(dir: &Path, file: &DataFile) -> Vec<i64> {
+    if file.path.ends_with(".parquet") {
+        return integers(&read(dir, file), "id");
+    }
+    let text = gunzip(&dir.join(&file.staged));
+    let id = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].as_i64();
+    text.lines().map(|line| id(line).unwrap()).collect()
 }
 
 /// Length and digest are those of what stands in staging.
@@ -488,9 +498,11 @@ fn a_new_schema_version_begins_new_parquet_files_and_rows_that_waited_get_null_c
     );
     let mut lane = Lane::open(context.clone(), 3, 1 << 20).unwrap();
     let text = |from: u64| {
-        (from..from + 6000)
-            .map(|id| format!("{{\"id\":{},\"new\":\"{id}\"}}\n", id % 2))
-            .collect::<String>()
+        let mut text = String::new();
+        for id in from..from + 6000 {
+            text.push_str(&format!("{{\"id\":{},\"new\":\"{id}\"}}\n", id % 2));
+        }
+        text
     };
     lane.take(&segment("a", 0, &text(0))).unwrap();
     context.schemas.extend(|schema| {
@@ -598,12 +610,12 @@ fn wide_rows(from: u64, rows: u64, partitions: u64, columns_count: u64) -> Strin
 
 #[test]
 fn a_thousand_partitions_of_fifteen_columns_stay_within_the_lanes_memory() {
-    for memory in [32 << 20, 96 << 20] {
+    for memory in [24 << 20, 64 << 20] {
         let dir = tempfile::tempdir().unwrap();
         let context = context(dir.path(), wide(15), "o/p={p}", PARQUET, 128 << 20);
         let mut lane = Lane::open(context.clone(), 3, memory).unwrap();
         let (mut at, mut full_at) = (0, None);
-        while at < 120_000 && full_at.is_none() {
+        while at < 60_000 && full_at.is_none() {
             lane.take(&segment("a", 0, &wide_rows(at, 4000, 1000, 15)))
                 .unwrap();
             at += 4000;
@@ -622,6 +634,53 @@ fn a_thousand_partitions_of_fifteen_columns_stay_within_the_lanes_memory() {
     }
 }
 
+#[test]
+fn one_segment_of_more_partitions_than_fit_memory_is_landed_with_files_closed_early() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = 4 << 20;
+    let context = context(dir.path(), noisy(), "o/{id}", PARQUET, 1 << 20);
+    let taken = segments(2, 1500, |_| "\"r\"".into());
+    let mut lane = Lane::open(context.clone(), 3, memory).unwrap();
+    lane.take(&taken[0]).unwrap();
+    assert!(lane.gauge().full || lane.gauge().memory_bytes < memory as u64);
+    lane.take(&taken[1]).unwrap();
+    assert!(lane.gauge().full);
+    let result = lane.close().unwrap();
+    assert_staged(dir.path(), &result.files);
+    assert_eq!(result.files.len(), 3000);
+    let copies = run_again(&context, &result.files, &taken, memory).unwrap();
+    assert_eq!(copies.len(), 3000);
+}
+
+#[test]
+fn a_lane_can_be_moved_to_its_thread() {
+    fn assert_send<T: Send>() {}
+    assert_send::<Lane>();
+}
+
+#[test]
+fn a_full_disk_passes_and_other_faults_name_their_file() {
+    use crate::format::encode::EncodeError;
+    use crate::lake::ErrorClass;
+    let path = Path::new("/s/.orders-7-0.staged");
+    let full = EncodeError::Io(std::io::ErrorKind::StorageFull.into());
+    let error = SinkError::encode(path, full);
+    assert_eq!(error.class(), ErrorClass::Transient);
+    assert!(
+        error.to_string().contains("`/s/.orders-7-0.staged`"),
+        "{error}"
+    );
+    let denied = EncodeError::Io(std::io::ErrorKind::PermissionDenied.into());
+    let error = SinkError::encode(path, denied);
+    assert_eq!(error.class(), ErrorClass::Permanent);
+    assert!(
+        error
+            .to_string()
+            .starts_with("write `/s/.orders-7-0.staged`"),
+        "{error}"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -635,11 +694,13 @@ proptest! {
         size in 2_000_u64..200_000,
         memory in 1_usize..40,
         bad in 2_u64..500,
-        hive in any::<bool>(),
+        format in prop_oneof![
+            Just(PARQUET),
+            Just(OutputFormat::Parquet { compat: Compat::Hive, codec: Codec::Gzip }),
+            Just(OutputFormat::Ndjson { codec: Codec::Gzip }),
+        ],
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let compat = if hive { Compat::Hive } else { Compat::Modern };
-        let format = OutputFormat::Parquet { compat, codec: Codec::Snappy };
         let context = context(dir.path(), noisy(), "o/r={region}", format, size);
         let region = |id: u64| {
             let value = if id % bad == 1 { "y".repeat(300) } else { (id * id % partitions).to_string() };
@@ -651,7 +712,7 @@ proptest! {
 
         let mut seen = BTreeSet::new();
         for file in result.files.iter().filter(|f| f.kind == DataFileKind::Data) {
-            let ids = integers(&read(dir.path(), file), "id");
+            let ids = ids(dir.path(), file);
             prop_assert_eq!(ids.len() as u64, file.records);
             prop_assert!(ids.is_sorted());
             seen.extend(ids);
@@ -669,7 +730,7 @@ proptest! {
             let bytes = std::fs::read(dir.path().join(&file.staged)).unwrap();
             prop_assert_eq!(copy.digest, Digest::of(&bytes));
             if file.kind == DataFileKind::Data {
-                let ids = integers(&read(dir.path(), file), "id");
+                let ids = ids(dir.path(), file);
                 prop_assert_eq!(ids.len() as u64, file.records);
             }
         }

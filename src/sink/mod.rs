@@ -98,7 +98,7 @@ pub struct SegmentOutcome {
     pub skipped_bytes: u64,
 }
 
-/// What a lane leaves when its batch is rolled: closed, synced staged files.
+/// What a lane leaves when its batch is rolled: closed staged files, which whoever lands them checks or syncs.
 #[derive(Debug)]
 pub struct LaneResult {
     /// One per segment taken, in order.

@@ -377,19 +377,15 @@ impl ValueKeyer {
         {
             return id;
         }
-        let id = match self.by_number.get(&number) {
-            Some(id) => *id,
-            None => {
-                let id = match text(self) {
-                    Some(text) => self.intern(&text),
-                    None => DEFAULT_ID,
-                };
-                if self.by_number.len() >= REMEMBERED_MAX {
-                    self.by_number.clear();
-                }
-                self.by_number.insert(number, id);
-                id
+        let id = if let Some(id) = self.by_number.get(&number) {
+            *id
+        } else {
+            let id = text(self).map_or(DEFAULT_ID, |text| self.intern(&text));
+            if self.by_number.len() >= REMEMBERED_MAX {
+                self.by_number.clear();
             }
+            self.by_number.insert(number, id);
+            id
         };
         self.last = Last::Number(number, id);
         id

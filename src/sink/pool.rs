@@ -68,16 +68,21 @@ impl Pool {
         &mut self,
         places: &[Place],
     ) -> Result<(RecordBatch, Vec<(u32, u32)>), EncodeError> {
-        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
-        let indices: Vec<(usize, usize)> = places
-            .iter()
-            .map(|(batch, row)| (*batch as usize, *row as usize))
-            .collect();
+        // Only the batches that hold some of these rows; they come in the order of the batches.
+        let mut batches: Vec<&RecordBatch> = Vec::new();
+        let mut indices = Vec::with_capacity(places.len());
+        let mut origins = Vec::with_capacity(places.len());
+        let mut last = None;
+        for (batch, row) in places {
+            let (batch, row) = (*batch as usize, *row as usize);
+            if last != Some(batch) {
+                batches.push(&self.batches[batch]);
+                last = Some(batch);
+            }
+            indices.push((batches.len() - 1, row));
+            origins.push(self.origins[batch][row]);
+        }
         let taken = interleave_record_batch(&batches, &indices)?;
-        let origins = indices
-            .iter()
-            .map(|(batch, row)| self.origins[*batch][*row])
-            .collect();
         self.rows -= places.len();
         if self.rows == 0 {
             *self = Self::default();

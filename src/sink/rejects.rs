@@ -20,8 +20,9 @@ use crate::protocol::{DataFile, DataFileKind, MembershipDigester};
 const RAW_BYTES_MAX: usize = 64 << 10;
 const EXTENSION: &str = ".ndjson.gz";
 
+/// A reject as its line shows it.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Shown<'a> {
     file: String,
     offset: u64,
     line: u64,
@@ -147,7 +148,7 @@ impl RejectFile {
 
     fn write(&mut self, reject: &Reject, batch: u64) -> Result<(), SinkError> {
         let shown = shown(&reject.raw);
-        let line = Line {
+        let line = Shown {
             file: reject.path.escaped(),
             offset: reject.offset,
             line: reject.line,
@@ -157,7 +158,7 @@ impl RejectFile {
                 .is_none()
                 .then(|| base64::engine::general_purpose::STANDARD.encode(&reject.raw)),
             bytes: reject.bytes,
-            raw_cut: (reject.raw.len() as u64) < reject.bytes,
+            raw_cut: reject.raw.len() >= RAW_BYTES_MAX && reject.bytes > RAW_BYTES_MAX as u64,
             batch,
         };
         let mut text = serde_json::to_vec(&line)

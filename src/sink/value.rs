@@ -129,7 +129,7 @@ fn descend<'a>(
 }
 
 /// How finely a time format tells times apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Granularity {
     /// Days and hours: every zone of today is a multiple of a quarter of an hour from UTC, and changes at one.
     Quarter,
@@ -178,8 +178,7 @@ pub(super) fn granularity(format: Option<&str>) -> Granularity {
                 | 'u' | 'w' | 'U' | 'V' | 'W' | 'F' | 'D' | 'H' | 'I' | 'k' | 'l' | 'p' | 'P' | '%'
                 | 'n' | 't' | 'q',
             ) => {}
-            Some('M' | 'R') if finest != Granularity::Second => finest = Granularity::Minute,
-            Some('M' | 'R') => {}
+            Some('M' | 'R') => finest = finest.max(Granularity::Minute),
             Some('S' | 'T' | 's') => finest = Granularity::Second,
             _ => return Granularity::Micro,
         }

@@ -322,6 +322,6 @@ mod tests {
             parts(-1),
             Some(vec![last as u32, (last >> 32) as u32, 2_440_587])
         );
-        assert_eq!(parts(i64::MIN).is_none(), true);
+        assert!(parts(i64::MIN).is_none());
     }
 }

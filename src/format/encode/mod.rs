@@ -12,17 +12,19 @@
 mod error;
 mod int96;
 mod json_row;
-mod ndjson;
-mod parquet;
+mod ndjson_file;
+mod parquet_file;
 mod parquet_schema;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod widen;
 
 use std::io::Write;
 use std::sync::Arc;
 
-use ::arrow::array::RecordBatch;
-use ::arrow::datatypes::SchemaRef;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 
 pub use error::EncodeError;
 pub use json_row::RowWriter;
@@ -47,7 +49,7 @@ pub struct Layout {
 }
 
 enum LayoutKind {
-    Parquet(Arc<parquet::ParquetLayout>),
+    Parquet(Arc<parquet_file::ParquetLayout>),
     Ndjson { codec: Codec, raw: bool },
 }
 
@@ -65,7 +67,7 @@ impl Layout {
     ) -> Result<Arc<Self>, EncodeError> {
         let (kind, leaves) = match format {
             OutputFormat::Parquet { compat, codec } => {
-                let layout = parquet::ParquetLayout::new(compat, codec, &schema, metadata)?;
+                let layout = parquet_file::ParquetLayout::new(compat, codec, &schema, metadata)?;
                 let leaves = layout.leaves();
                 (LayoutKind::Parquet(Arc::new(layout)), leaves)
             }
@@ -81,8 +83,8 @@ impl Layout {
 
 /// Writes one data file to `W`.
 pub enum Encoder<W: Write + Send> {
-    Parquet(parquet::ParquetFile<W>),
-    Ndjson(ndjson::NdjsonFile<W>),
+    Parquet(parquet_file::ParquetFile<W>),
+    Ndjson(ndjson_file::NdjsonFile<W>),
 }
 
 impl<W: Write + Send> Encoder<W> {
@@ -90,11 +92,13 @@ impl<W: Write + Send> Encoder<W> {
     /// The output fails.
     pub fn open(layout: &Arc<Layout>, output: W) -> Result<Self, EncodeError> {
         Ok(match &layout.kind {
-            LayoutKind::Parquet(parquet) => {
-                Self::Parquet(parquet::ParquetFile::open(parquet, &layout.schema, output)?)
-            }
+            LayoutKind::Parquet(parquet) => Self::Parquet(parquet_file::ParquetFile::open(
+                parquet,
+                &layout.schema,
+                output,
+            )?),
             LayoutKind::Ndjson { codec, raw } => {
-                Self::Ndjson(ndjson::NdjsonFile::open(*codec, *raw, output))
+                Self::Ndjson(ndjson_file::NdjsonFile::open(*codec, *raw, output))
             }
         })
     }

@@ -132,7 +132,7 @@ struct RowGroup {
 
 enum Leaf {
     Arrow(ArrowColumnWriter),
-    Int96(Box<Int96Column>),
+    Int96(Int96Column),
 }
 
 impl<W: Write + Send> ParquetFile<W> {
@@ -199,11 +199,11 @@ impl<W: Write + Send> ParquetFile<W> {
             .enumerate()
             .map(|(at, (writer, hops))| match hops {
                 None => Leaf::Arrow(writer),
-                Some(hops) => Leaf::Int96(Box::new(Int96Column::new(
+                Some(hops) => Leaf::Int96(Int96Column::new(
                     self.writer.schema_descr().column(at),
                     Arc::clone(self.writer.properties()),
                     hops.clone(),
-                ))),
+                )),
             })
             .collect();
         Ok(RowGroup { leaves, rows: 0 })
