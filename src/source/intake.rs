@@ -242,15 +242,18 @@ impl Source {
         let Some(fingerprint) = self.fingerprint(found)? else {
             return Ok(false);
         };
-        if !rows.iter().any(|row| row.fingerprint == Some(fingerprint)) {
+        let Some(landed) = rows
+            .into_iter()
+            .find(|row| row.fingerprint == Some(fingerprint))
+        else {
             return self.new_drop(outlet, found);
-        }
+        };
         let reason = "sent again: a file of this name, size and content was landed and retired";
         if policy == Again::Quarantine {
             return self.quarantine_drop(found, reason);
         }
         self.backlog.count_resent();
-        self.skip(found, fingerprint, reason)
+        self.skip(found, &landed, reason)
     }
 
     /// A file that is new at its path.
@@ -268,7 +271,10 @@ impl Source {
         let Some(fingerprint) = self.fingerprint(found)? else {
             return Ok(false);
         };
-        let Some(row) = rows.iter().find(|row| row.fingerprint == Some(fingerprint)) else {
+        let Some(row) = rows
+            .into_iter()
+            .find(|row| row.fingerprint == Some(fingerprint))
+        else {
             if self.contents.contains_key(&(size, fingerprint)) {
                 // Its twin is in the channel: what becomes of that is not certain yet.
                 return Ok(self.later());
@@ -280,7 +286,7 @@ impl Source {
             return self.quarantine_drop(found, &reason);
         }
         self.backlog.count_same_content();
-        self.skip(found, fingerprint, &reason)
+        self.skip(found, &row, &reason)
     }
 
     /// The fingerprint of a file as found; `None` if it cannot be read or is another one by now (counted).
@@ -547,6 +553,7 @@ impl Source {
             "recorded": row.stat,
             "found": now,
             "fingerprint": row.fingerprint,
+            "found_fingerprint": self.fingerprint_now(&row.path),
         });
         match self.spool.quarantine(&row.path, now, &facts) {
             Ok(Some(place)) => {
@@ -565,8 +572,14 @@ impl Source {
         Ok(())
     }
 
-    /// A file that lands nothing; the pipeline retires it.
-    fn skip(&mut self, found: &Found, fingerprint: Digest, reason: &str) -> Result<bool, Stop> {
+    /// For the reason that lies beside a quarantined file; as good as it can be had.
+    fn fingerprint_now(&self, path: &RelativePath) -> Option<Digest> {
+        let (file, stat) = self.spool.open(path).ok()??;
+        fingerprint_of(file, &stat).ok()?
+    }
+
+    /// A file that lands nothing, as its content is that of `landed`; the pipeline retires it. All its bytes count as skipped (I9).
+    fn skip(&mut self, found: &Found, landed: &FileRow, reason: &str) -> Result<bool, Stop> {
         tracing::info!(pipeline = self.pipeline, file = %found.path, reason, "skipped");
         let target = match self.settings.spool.retire {
             Retire::Keep => None,
@@ -575,8 +588,9 @@ impl Source {
         self.skips.push(FileRow {
             state: FileState::Committed,
             skipped: true,
-            decoded: Some(0),
-            fingerprint: Some(fingerprint),
+            decoded: landed.decoded,
+            skipped_bytes: landed.decoded.unwrap_or(0),
+            fingerprint: landed.fingerprint,
             reason: Some(reason.to_owned()),
             retire_target: target,
             ..self.fresh_row(&found.path, found.stat, self.journal.new_file_id())
