@@ -50,10 +50,12 @@ impl Source {
         let done = match self.seen.get(key) {
             Some(entry) if entry.stat.untouched(&found.stat) => false,
             Some(entry) => self.touched(outlet, found, entry)?,
-            None if self.may_know(key) => match self.journal.file_at(&self.pipeline, &found.path)? {
-                Some(row) => self.known_path(outlet, found, row)?,
-                None => self.new_drop(outlet, found)?,
-            },
+            None if self.may_know(key) => {
+                match self.journal.file_at(&self.pipeline, &found.path)? {
+                    Some(row) => self.known_path(outlet, found, row)?,
+                    None => self.new_drop(outlet, found)?,
+                }
+            }
             None => self.new_drop(outlet, found)?,
         };
         if self.seen.get(key).is_some() {
@@ -186,7 +188,9 @@ impl Source {
         let why = match self.likeness(found, &row)? {
             None => return Ok(self.later()),
             Some(Likeness::Unrelated) => return self.new_drop(outlet, found),
-            Some(Likeness::Same) => "its content is that of the earlier file, or one begins with the other",
+            Some(Likeness::Same) => {
+                "its content is that of the earlier file, or one begins with the other"
+            }
             Some(Likeness::Untold) => {
                 "it is shorter than the earlier file's first segment, so that it cannot be told from a part of it"
             }
@@ -204,10 +208,7 @@ impl Source {
         let Some(target) = &row.retire_target else {
             return Ok(false);
         };
-        if !matches!(
-            self.settings.spool.retire,
-            Retire::Rename | Retire::Delete
-        ) {
+        if !matches!(self.settings.spool.retire, Retire::Rename | Retire::Delete) {
             return Ok(false);
         }
         let stat = self.spool.stat(target)?;
@@ -263,7 +264,9 @@ impl Source {
         }
         let size = found.stat.size;
         let mut rows = self.journal.files_of_size(&self.pipeline, size)?;
-        rows.retain(|row| row.path != found.path && has_content(row) && row.state != FileState::Quarantined);
+        rows.retain(|row| {
+            row.path != found.path && has_content(row) && row.state != FileState::Quarantined
+        });
         let handed_out = self.contents.keys().any(|(s, _)| *s == size);
         if size == 0 || (rows.is_empty() && !handed_out) {
             return self.read_in(outlet, found, None);
@@ -522,9 +525,7 @@ impl Source {
         reason: String,
     ) -> Result<T, Stop> {
         outlet.flush()?;
-        outlet
-            .channel
-            .send(SourceEvent::Tainted { row, reason })?;
+        outlet.channel.send(SourceEvent::Tainted { row, reason })?;
         Err(Stop::Closed)
     }
 
@@ -567,8 +568,7 @@ impl Source {
                 return Ok(());
             }
         }
-        self.seen
-            .insert(key_of(&row.path), *now, Why::Settled);
+        self.seen.insert(key_of(&row.path), *now, Why::Settled);
         Ok(())
     }
 
