@@ -74,3 +74,49 @@ impl Transcoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn convert(label: &str, bytes: &[u8], piece: usize) -> Vec<u8> {
+        let mut t = Transcoder::new(label).unwrap().unwrap();
+        let mut out = Vec::new();
+        for piece in bytes.chunks(piece) {
+            t.push(piece, false);
+            out.extend_from_slice(t.text());
+        }
+        t.push(&[], true);
+        out.extend_from_slice(t.text());
+        out
+    }
+
+    #[test]
+    fn utf_16_is_told_by_its_mark_whatever_the_label_says() {
+        let text = "{\"a\":\"grün \u{1f600}\"}\n";
+        let big: Vec<u8> = "\u{feff}"
+            .encode_utf16()
+            .chain(text.encode_utf16())
+            .flat_map(u16::to_be_bytes)
+            .collect();
+        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for piece in [1, 2, 3, 1000] {
+            assert_eq!(convert("utf-16", &big, piece), text.as_bytes());
+            assert_eq!(convert("utf-16le", &little, piece), text.as_bytes());
+        }
+        assert_eq!(convert("latin1", b"gr\xfcn", 1), "grün".as_bytes());
+    }
+
+    #[test]
+    fn what_means_nothing_becomes_a_byte_that_is_no_utf_8() {
+        let lone = [0x00, 0xd8, b'a', 0x00];
+        assert_eq!(convert("utf-16le", &lone, 1), [UNKNOWN, b'a']);
+        assert_eq!(convert("shift_jis", b"a\x81", 1), [b'a', UNKNOWN]);
+    }
+
+    #[test]
+    fn utf_8_needs_no_conversion_and_an_unknown_label_is_refused() {
+        assert!(Transcoder::new("UTF8").unwrap().is_none());
+        assert!(Transcoder::new("klingon").is_err());
+    }
+}

@@ -416,8 +416,7 @@ impl Decompressor {
             Next::Stream => match self.compression {
                 Compression::Gzip => Stage::Gzip(Box::new(flate2::bufread::GzDecoder::new(raw))),
                 Compression::Zstd => {
-                    let mut decoder =
-                        zstd::stream::read::Decoder::with_buffer(raw)?.single_frame();
+                    let mut decoder = zstd::stream::read::Decoder::with_buffer(raw)?.single_frame();
                     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
                     Stage::Zstd(Box::new(decoder))
                 }
@@ -516,3 +515,6 @@ fn skip_zeros(raw: &mut RawInput) -> io::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,10 @@ pub enum SourceError {
 pub(super) enum Stop {
     /// The other end is gone, or was told that all it has is tainted.
     Closed,
-    Failed { message: String, transient: bool },
+    Failed {
+        message: String,
+        transient: bool,
+    },
 }
 
 impl From<Closed> for Stop {

@@ -50,10 +50,12 @@ impl Source {
         let done = match self.seen.get(key) {
             Some(entry) if entry.stat.untouched(&found.stat) => false,
             Some(entry) => self.touched(outlet, found, entry)?,
-            None if self.may_know(key) => match self.journal.file_at(&self.pipeline, &found.path)? {
-                Some(row) => self.known_path(outlet, found, row)?,
-                None => self.new_drop(outlet, found)?,
-            },
+            None if self.may_know(key) => {
+                match self.journal.file_at(&self.pipeline, &found.path)? {
+                    Some(row) => self.known_path(outlet, found, row)?,
+                    None => self.new_drop(outlet, found)?,
+                }
+            }
             None => self.new_drop(outlet, found)?,
         };
         if self.seen.get(key).is_some() {
@@ -186,7 +188,9 @@ impl Source {
         let why = match self.likeness(found, &row)? {
             None => return Ok(self.later()),
             Some(Likeness::Unrelated) => return self.new_drop(outlet, found),
-            Some(Likeness::Same) => "its content is that of the earlier file, or one begins with the other",
+            Some(Likeness::Same) => {
+                "its content is that of the earlier file, or one begins with the other"
+            }
             Some(Likeness::Untold) => {
                 "it is shorter than the earlier file's first segment, so that it cannot be told from a part of it"
             }
@@ -204,10 +208,7 @@ impl Source {
         let Some(target) = &row.retire_target else {
             return Ok(false);
         };
-        if !matches!(
-            self.settings.spool.retire,
-            Retire::Rename | Retire::Delete
-        ) {
+        if !matches!(self.settings.spool.retire, Retire::Rename | Retire::Delete) {
             return Ok(false);
         }
         let stat = self.spool.stat(target)?;
@@ -242,15 +243,18 @@ impl Source {
         let Some(fingerprint) = self.fingerprint(found)? else {
             return Ok(false);
         };
-        if !rows.iter().any(|row| row.fingerprint == Some(fingerprint)) {
+        let Some(landed) = rows
+            .into_iter()
+            .find(|row| row.fingerprint == Some(fingerprint))
+        else {
             return self.new_drop(outlet, found);
-        }
+        };
         let reason = "sent again: a file of this name, size and content was landed and retired";
         if policy == Again::Quarantine {
             return self.quarantine_drop(found, reason);
         }
         self.backlog.count_resent();
-        self.skip(found, fingerprint, reason)
+        self.skip(found, &landed, reason)
     }
 
     /// A file that is new at its path.
@@ -260,7 +264,9 @@ impl Source {
         }
         let size = found.stat.size;
         let mut rows = self.journal.files_of_size(&self.pipeline, size)?;
-        rows.retain(|row| row.path != found.path && has_content(row) && row.state != FileState::Quarantined);
+        rows.retain(|row| {
+            row.path != found.path && has_content(row) && row.state != FileState::Quarantined
+        });
         let handed_out = self.contents.keys().any(|(s, _)| *s == size);
         if size == 0 || (rows.is_empty() && !handed_out) {
             return self.read_in(outlet, found, None);
@@ -268,7 +274,10 @@ impl Source {
         let Some(fingerprint) = self.fingerprint(found)? else {
             return Ok(false);
         };
-        let Some(row) = rows.iter().find(|row| row.fingerprint == Some(fingerprint)) else {
+        let Some(row) = rows
+            .into_iter()
+            .find(|row| row.fingerprint == Some(fingerprint))
+        else {
             if self.contents.contains_key(&(size, fingerprint)) {
                 // Its twin is in the channel: what becomes of that is not certain yet.
                 return Ok(self.later());
@@ -280,7 +289,7 @@ impl Source {
             return self.quarantine_drop(found, &reason);
         }
         self.backlog.count_same_content();
-        self.skip(found, fingerprint, &reason)
+        self.skip(found, &row, &reason)
     }
 
     /// The fingerprint of a file as found; `None` if it cannot be read or is another one by now (counted).
@@ -516,9 +525,7 @@ impl Source {
         reason: String,
     ) -> Result<T, Stop> {
         outlet.flush()?;
-        outlet
-            .channel
-            .send(SourceEvent::Tainted { row, reason })?;
+        outlet.channel.send(SourceEvent::Tainted { row, reason })?;
         Err(Stop::Closed)
     }
 
@@ -547,6 +554,7 @@ impl Source {
             "recorded": row.stat,
             "found": now,
             "fingerprint": row.fingerprint,
+            "found_fingerprint": self.fingerprint_now(&row.path),
         });
         match self.spool.quarantine(&row.path, now, &facts) {
             Ok(Some(place)) => {
@@ -560,13 +568,18 @@ impl Source {
                 return Ok(());
             }
         }
-        self.seen
-            .insert(key_of(&row.path), *now, Why::Settled);
+        self.seen.insert(key_of(&row.path), *now, Why::Settled);
         Ok(())
     }
 
-    /// A file that lands nothing; the pipeline retires it.
-    fn skip(&mut self, found: &Found, fingerprint: Digest, reason: &str) -> Result<bool, Stop> {
+    /// For the reason that lies beside a quarantined file; as good as it can be had.
+    fn fingerprint_now(&self, path: &RelativePath) -> Option<Digest> {
+        let (file, stat) = self.spool.open(path).ok()??;
+        fingerprint_of(file, &stat).ok()?
+    }
+
+    /// A file that lands nothing, as its content is that of `landed`; the pipeline retires it. All its bytes count as skipped (I9).
+    fn skip(&mut self, found: &Found, landed: &FileRow, reason: &str) -> Result<bool, Stop> {
         tracing::info!(pipeline = self.pipeline, file = %found.path, reason, "skipped");
         let target = match self.settings.spool.retire {
             Retire::Keep => None,
@@ -575,8 +588,9 @@ impl Source {
         self.skips.push(FileRow {
             state: FileState::Committed,
             skipped: true,
-            decoded: Some(0),
-            fingerprint: Some(fingerprint),
+            decoded: landed.decoded,
+            skipped_bytes: landed.decoded.unwrap_or(0),
+            fingerprint: landed.fingerprint,
             reason: Some(reason.to_owned()),
             retire_target: target,
             ..self.fresh_row(&found.path, found.stat, self.journal.new_file_id())

@@ -61,11 +61,7 @@ impl Source {
     }
 }
 
-fn compare(
-    stream: &mut Stream,
-    segments: &[Segment],
-    row: &FileRow,
-) -> Result<Likeness, Fault> {
+fn compare(stream: &mut Stream, segments: &[Segment], row: &FileRow) -> Result<Likeness, Fault> {
     let likeness = compare_ranges(stream, segments)?;
     if likeness == Likeness::Same || row.fingerprint.is_none() {
         return Ok(likeness);

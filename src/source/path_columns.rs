@@ -46,12 +46,21 @@ mod tests {
         let value = |v: &str| Some(v.to_owned());
         assert_eq!(
             of(b"north/2026.json"),
-            [("shop".to_owned(), value("north")), ("day".to_owned(), value("2026"))]
+            [
+                ("shop".to_owned(), value("north")),
+                ("day".to_owned(), value("2026"))
+            ]
         );
         assert_eq!(
             of(b"north/x"),
-            [("shop".to_owned(), value("north")), ("day".to_owned(), None)]
+            [
+                ("shop".to_owned(), value("north")),
+                ("day".to_owned(), None)
+            ]
         );
-        assert_eq!(of(b"x"), [("shop".to_owned(), None), ("day".to_owned(), None)]);
+        assert_eq!(
+            of(b"x"),
+            [("shop".to_owned(), None), ("day".to_owned(), None)]
+        );
     }
 }

@@ -146,7 +146,10 @@ impl FileReading {
     }
 
     fn last(&mut self) -> Result<Step, ReadFault> {
-        let framed = self.held.take().unwrap_or_else(|| self.nothing(self.framer.offset()));
+        let framed = self
+            .held
+            .take()
+            .unwrap_or_else(|| self.nothing(self.framer.offset()));
         if self.header_lost(&framed, true) {
             return self.without_header();
         }

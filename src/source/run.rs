@@ -206,13 +206,17 @@ impl Source {
         for segment in segments {
             let current = match row.take().filter(|row| row.id == segment.file) {
                 Some(row) => row,
-                None => Arc::new(self.journal.file(segment.file)?.ok_or_else(|| Stop::Failed {
-                    message: format!(
-                        "the journal holds a segment of file {} and no row of it",
-                        segment.file.0
-                    ),
-                    transient: false,
-                })?),
+                None => Arc::new(
+                    self.journal
+                        .file(segment.file)?
+                        .ok_or_else(|| Stop::Failed {
+                            message: format!(
+                                "the journal holds a segment of file {} and no row of it",
+                                segment.file.0
+                            ),
+                            transient: false,
+                        })?,
+                ),
             };
             match reader.read_shared(&current, &segment) {
                 Ok(data) => outlet.hand_on(data)?,
@@ -240,7 +244,10 @@ impl Source {
 
     /// Files of which some is journaled go on whether or not a scan would still find them: the configuration's globs may have changed.
     fn resume_all(&mut self, outlet: &mut Outlet<'_>) -> Result<(), Stop> {
-        for row in self.journal.files_in(&self.pipeline, &[FileState::Reading])? {
+        for row in self
+            .journal
+            .files_in(&self.pipeline, &[FileState::Reading])?
+        {
             let key = key_of(&row.path);
             if is_read(&row) {
                 self.seen.insert(key, row.stat, Why::Handed(row.id));

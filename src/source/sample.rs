@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::SourceError;
 use super::error::Stop;
 use super::intake::segment_of;
 use super::reading::{FileReading, Step};
 use super::run::{Source, is_read};
 use super::seen::key_of;
 use super::stream::Stream;
-use super::SourceError;
 use crate::format::FileContext;
 use crate::journal::{FileRow, FileState, JournalError};
 use crate::segment::{FileId, Segment};
@@ -163,9 +163,7 @@ impl Source {
             None => self.settings.reading.clone(),
         };
         match Stream::open(file, &found.stat, &settings, false) {
-            Ok(stream) => Ok(Some(FileReading::new(
-                stream, found.stat, &settings, 0, [],
-            ))),
+            Ok(stream) => Ok(Some(FileReading::new(stream, found.stat, &settings, 0, []))),
             Err(e) => {
                 self.unreadable(&found.path, &e.to_string());
                 Ok(None)

@@ -63,7 +63,11 @@ impl Seen {
 
     pub(super) fn insert(&mut self, key: u64, stat: FileStat, why: Why) {
         let scan = self.scan;
-        if self.entries.insert(key, Entry { stat, why, scan }).is_none() {
+        if self
+            .entries
+            .insert(key, Entry { stat, why, scan })
+            .is_none()
+        {
             self.met += 1;
         }
     }

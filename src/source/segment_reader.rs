@@ -290,7 +290,11 @@ fn read_range(
         )
     };
     while open.at() < segment.from {
-        if open.next(segment.from - open.at()).map_err(fault)?.is_empty() {
+        if open
+            .next(segment.from - open.at())
+            .map_err(fault)?
+            .is_empty()
+        {
             return Err(ended(open.at()));
         }
     }

@@ -23,7 +23,8 @@ enum At {
 
 pub(super) struct Csv {
     delimiter: u8,
-    quote: u8,
+    /// `None`: quotes mean nothing.
+    quote: Option<u8>,
     comment: Option<u8>,
     header_pending: bool,
     at: At,
@@ -33,7 +34,7 @@ impl Csv {
     pub(super) fn new(settings: &CsvSettings) -> Self {
         Self {
             delimiter: settings.delimiter,
-            quote: settings.quote,
+            quote: (settings.quote != 0).then_some(settings.quote),
             comment: settings.comment,
             header_pending: settings.header,
             at: At::RecordStart,
@@ -61,14 +62,14 @@ impl Csv {
                     i += 1;
                 }
                 At::Quoted => {
-                    i += memchr::memchr(self.quote, &bytes[i..])? + 1;
+                    i += memchr::memchr(self.quote?, &bytes[i..])? + 1;
                     self.at = At::QuoteInQuoted;
                 }
                 At::QuoteInQuoted => {
                     if b == b'\n' {
                         return Some(self.end(i + 1));
                     }
-                    self.at = if b == self.quote {
+                    self.at = if Some(b) == self.quote {
                         At::Quoted
                     } else if b == self.delimiter {
                         At::FieldStart
@@ -92,7 +93,7 @@ impl Csv {
             At::Comment
         } else if first && b == b'\r' {
             At::CarriageReturn
-        } else if b == self.quote && self.at != At::CarriageReturn {
+        } else if Some(b) == self.quote && self.at != At::CarriageReturn {
             At::Quoted
         } else if b == self.delimiter {
             At::FieldStart

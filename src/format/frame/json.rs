@@ -1,11 +1,18 @@
-//! Units of JSON: the elements of an array, or values one after another; arrays and values may follow each other.
+//! Units of JSON: the elements of the array that the file is, or values one after another.
 //!
-//! Only brackets and strings are looked at; whether a value is right inside is the decoder's to say. A unit is what
-//! stands before a value (blanks, `[`, one `,`, `]` of an array before) and the value. Between values the grammar is strict:
-//! a missing or doubled comma, a stray bracket, a closing bracket of the wrong kind are syntax errors, after which
-//! nobody can say where records begin: the rest of the file is one record.
+//! A unit is what stands before a value (blanks, the opening `[`, one `,`) and the value. Where a value ends is found by its
+//! brackets and strings alone. What is no JSON then depends on where it stands:
+//!
+//! - Inside the array each element is checked, and the commas between them are. After an error nobody can say where
+//!   records begin: the rest of the file, from that element on, is one record.
+//! - Values one after another (commas between them are let pass) are each a record, and a malformed one with balanced
+//!   brackets is a reject by itself. If its brackets do not match, the rest of the file is one record.
+//!
+//! A rest of nothing but blanks, `,` and `]` is no record. Only the first `[` of a file, before any value, opens the array.
 
-use super::{Kind, UnitEnd};
+use serde::de::IgnoredAny;
+
+use super::{Kind, UnitEnd, is_blank};
 
 /// How deep the kinds of open brackets are remembered; deeper ones are only counted (and refused by the decoder, whose
 /// `depth_max` is far below).
@@ -13,7 +20,9 @@ const KINDS_MAX: usize = 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// Outside of arrays, between values.
+    /// Before anything but blanks.
+    Beginning,
+    /// Outside of the array, between values.
     Top,
     /// After `[`.
     ArrayStart,
@@ -38,48 +47,71 @@ pub(super) struct Json {
     closing: Vec<u8>,
     /// Brackets open beyond those.
     deeper: u64,
+    /// Bytes of the value so far.
+    value: usize,
+    /// Only in `Rest`: there is more than blanks, commas and closing brackets in this unit.
+    any: bool,
 }
 
 impl Default for Json {
     fn default() -> Self {
         Self {
-            at: At::Top,
+            at: At::Beginning,
             in_array: false,
             closing: Vec::new(),
             deeper: 0,
+            value: 0,
+            any: false,
         }
     }
 }
 
 impl Json {
     pub(super) fn scan(&mut self, bytes: &[u8]) -> Option<UnitEnd> {
+        // Where the bytes begin that `value` does not count yet.
+        let mut uncounted = 0;
+        let end = self.scan_value(bytes, &mut uncounted);
+        self.value += end.unwrap_or(bytes.len()) - uncounted;
+        Some(self.end(end?))
+    }
+
+    /// Where the value ends; `None`: not in these bytes.
+    fn scan_value(&mut self, bytes: &[u8], uncounted: &mut usize) -> Option<usize> {
         let mut i = 0;
         while i < bytes.len() {
             let b = bytes[i];
             match self.at {
-                At::Rest => return None,
-                At::Top | At::ArrayStart | At::ElementEnd | At::Comma => {
+                At::Rest => {
+                    self.any = self.any || !bytes[i..].iter().copied().all(separates);
+                    return None;
+                }
+                At::Beginning | At::Top | At::ArrayStart | At::ElementEnd | At::Comma => {
                     self.between(b);
+                    if matches!(self.at, At::Scalar | At::Nested | At::Text) {
+                        self.value = 0;
+                        *uncounted = i;
+                    } else if self.at == At::Rest {
+                        continue;
+                    }
                     i += 1;
                 }
                 At::Scalar => {
                     if ends_scalar(b) {
-                        return Some(self.end(i));
+                        return Some(i);
                     }
                     i += 1;
                 }
                 At::Text => {
                     i += memchr::memchr2(b'"', b'\\', &bytes[i..])?;
-                    if bytes[i] == b'\\' {
-                        self.at = At::Escape;
-                        i += 1;
-                        continue;
-                    }
+                    self.at = if bytes[i] == b'\\' {
+                        At::Escape
+                    } else {
+                        At::Nested
+                    };
                     i += 1;
-                    if self.closing.is_empty() {
-                        return Some(self.end(i));
+                    if self.at == At::Nested && self.closing.is_empty() {
+                        return Some(i);
                     }
-                    self.at = At::Nested;
                 }
                 At::Escape => {
                     self.at = At::Text;
@@ -94,7 +126,7 @@ impl Json {
                         b'}' | b']' => {
                             self.close(b);
                             if self.at == At::Nested && self.closing.is_empty() {
-                                return Some(self.end(i));
+                                return Some(i);
                             }
                         }
                         _ => {}
@@ -107,11 +139,11 @@ impl Json {
 
     /// One byte between values.
     fn between(&mut self, b: u8) {
-        if matches!(b, b' ' | b'\t' | b'\r' | b'\n') {
+        if is_blank(&[b]) || b == b'\n' {
             return;
         }
         self.at = match (self.at, b) {
-            (At::Top, b'[') => {
+            (At::Beginning, b'[') => {
                 self.in_array = true;
                 At::ArrayStart
             }
@@ -120,9 +152,22 @@ impl Json {
                 At::Top
             }
             (At::ElementEnd, b',') => At::Comma,
-            (At::Top | At::ArrayStart | At::Comma, _) => self.begin_value(b),
+            (At::Top, b',') => At::Top,
+            (At::Beginning | At::Top | At::ArrayStart | At::Comma, _) => self.begin_value(b),
             _ => At::Rest,
         };
+    }
+
+    /// Whether the unit that was just ended may stand: an element of the array must be JSON. Otherwise it goes on, as the
+    /// rest of the file.
+    pub(super) fn accepts(&mut self, unit: &[u8]) -> bool {
+        let value = &unit[unit.len() - self.value.min(unit.len())..];
+        if !self.in_array || serde_json::from_slice::<IgnoredAny>(value).is_ok() {
+            return true;
+        }
+        self.at = At::Rest;
+        self.any = true;
+        false
     }
 
     fn begin_value(&mut self, b: u8) -> At {
@@ -154,6 +199,7 @@ impl Json {
             self.deeper -= 1;
         } else if self.closing.pop() != Some(b) {
             self.at = At::Rest;
+            self.any = true;
         }
     }
 
@@ -169,18 +215,21 @@ impl Json {
         }
     }
 
-    /// The end of the file. A value that is not closed, or a comma that nothing follows, is a rest; an array that is not
-    /// closed after a whole element cannot be told from a file that ends there, and loses nothing.
+    /// The end of the file. An array that is not closed after a whole element cannot be told from one whose file lost its
+    /// end there; nothing that is there is lost.
     pub(super) fn finish(&mut self) -> Kind {
         match self.at {
-            At::Top | At::ArrayStart | At::ElementEnd => Kind::Nothing,
-            At::Scalar => {
-                self.end(0);
-                Kind::Record
-            }
-            At::Comma | At::Nested | At::Text | At::Escape | At::Rest => Kind::Rest,
+            At::Scalar => Kind::Record,
+            At::Rest if !self.any => Kind::Nothing,
+            At::Nested | At::Text | At::Escape | At::Rest => Kind::Rest,
+            _ => Kind::Nothing,
         }
     }
+}
+
+/// What the decoder passes over between values.
+fn separates(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b',' | b']')
 }
 
 fn ends_scalar(b: u8) -> bool {

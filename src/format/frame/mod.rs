@@ -11,14 +11,15 @@
 //! Where segments end depends on the bytes and the settings alone, never on how the bytes arrived. The rules:
 //!
 //! - A segment ends before the unit that would take it beyond [`SEGMENT_BYTES`]. A unit is never split.
-//! - A unit longer than `record_bytes_max` is a segment of its own, of which only the first [`CUT_BYTES`] are kept
-//!   ([`is_cut`]); its range and digest are of all its bytes. No other segment with fewer than two records is that long,
-//!   so the range tells.
+//! - A unit longer than `record_bytes_max` and a line end is one record, whatever it is, and a segment of its own, of which
+//!   only the first [`CUT_BYTES`] are kept ([`is_cut`]); its range and digest are of all its bytes. No other segment of one
+//!   record is that long, so the range tells.
 //! - CSV: a quoted field that never ends would swallow the rest of the file. If the record it began is, to the end of
 //!   the file, within `record_bytes_max`, only its first line is a record (a reject, as its quote is open), a segment
 //!   ends there, and framing goes on after that line. Otherwise the rest of the file is that one record.
-//! - JSON: after a syntax error between values the rest of the file is one record and a segment of its own. It
-//!   begins where the last whole value ended. (Errors inside a value that leave its brackets balanced are that record's.)
+//! - JSON: after a syntax error inside the array the rest of the file, from where the last right element ended, is
+//!   one record and a segment of its own. So in a segment of one record that record runs to the segment's end, but for
+//!   blanks, `,` and `]`.
 //! - A torn stream ends at its last whole unit; what stands after it is dropped.
 
 mod csv;
@@ -40,12 +41,15 @@ pub const BOM: &[u8] = b"\xef\xbb\xbf";
 /// Whether of a segment of this many bytes and records only the first [`CUT_BYTES`] are handed out.
 #[must_use]
 pub fn is_cut(bytes: u64, records: u64, record_bytes_max: u64) -> bool {
-    records <= 1 && bytes > limit(record_bytes_max)
+    records == 1 && bytes > unit_bytes_max(record_bytes_max)
 }
 
-/// 0 means no limit.
-fn limit(max: u64) -> u64 {
-    if max == 0 { u64::MAX } else { max }
+/// A unit has its line end beside the record. 0 means no limit.
+fn unit_bytes_max(record_bytes_max: u64) -> u64 {
+    match record_bytes_max {
+        0 => u64::MAX,
+        max => max.saturating_add(2),
+    }
 }
 
 /// A line of NDJSON that holds no record: nothing but spaces, tabs and carriage returns.
@@ -187,7 +191,7 @@ impl Framer {
         Self {
             scanner: Scanner::new(settings),
             segment_bytes,
-            unit_bytes_max: limit(settings.record_bytes_max),
+            unit_bytes_max: unit_bytes_max(settings.record_bytes_max),
             resume,
             misframed: false,
             buffer: Vec::with_capacity(capacity),
@@ -303,7 +307,22 @@ impl Framer {
                 return;
             };
             self.scanned += end.taken;
-            self.end_unit(end.kind);
+            if self.accepts() {
+                self.end_unit(end.kind);
+            }
+        }
+    }
+
+    /// Elements of a JSON array are checked, unless they are too long to be read anyhow.
+    fn accepts(&mut self) -> bool {
+        let unit = &self.buffer[self.unit..self.scanned];
+        match &mut self.scanner {
+            Scanner::Json(scanner)
+                if self.long.is_none() && unit.len() as u64 <= self.unit_bytes_max =>
+            {
+                scanner.accepts(unit)
+            }
+            _ => true,
         }
     }
 
@@ -351,12 +370,12 @@ impl Framer {
         }
         if let Some(mut long) = self.long.take() {
             long.take(&self.buffer[..self.scanned]);
-            self.end_long(long, self.scanned, kind);
+            self.end_long(long, self.scanned);
         } else if long_in_buffer {
             let length = self.scanned - self.unit;
             self.begin_long(self.scanned);
             if let Some(long) = self.long.take() {
-                self.end_long(long, length, kind);
+                self.end_long(long, length);
             }
         } else {
             self.add_unit(kind);
@@ -364,7 +383,7 @@ impl Framer {
     }
 
     /// The long unit is complete; `taken` of the buffer belonged to it.
-    fn end_long(&mut self, long: Long, taken: usize, kind: Kind) {
+    fn end_long(&mut self, long: Long, taken: usize) {
         self.buffer.drain(..taken);
         self.scanned = 0;
         self.unit = 0;
@@ -372,7 +391,7 @@ impl Framer {
             from: long.from,
             to: long.from + long.length,
             line: long.line,
-            records: records_of(kind),
+            records: 1,
             digest: long.digester.digest(),
             bytes: long.kept,
         });
@@ -384,7 +403,7 @@ impl Framer {
         let records = self.records + records_of(kind);
         let length = self.scanned;
         let full = length > self.segment_bytes
-            || (length as u64 > self.unit_bytes_max && records <= 1)
+            || (length as u64 > self.unit_bytes_max && records == 1)
             || kind == Kind::Rest;
         if full && self.unit > 0 {
             self.close(self.unit);
