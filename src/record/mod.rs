@@ -11,6 +11,8 @@
 
 pub mod number;
 pub mod scan;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod time;
 

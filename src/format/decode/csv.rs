@@ -54,11 +54,6 @@ impl Fields {
         })
     }
 
-    /// The texts as a header has them.
-    pub(super) fn names<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.fields.iter().map(move |field| self.text(field, bytes))
-    }
-
     /// Reads the record that begins at `at`.
     pub(super) fn read(&mut self, bytes: &[u8], mut at: usize, settings: &CsvSettings) -> Ended {
         self.fields.clear();
