@@ -89,6 +89,10 @@ fn balance_file(
     staged: &BTreeSet<BatchNumber>,
     audit: &mut Audit,
 ) {
+    if row.skipped {
+        audit.files.push(skipped_balance(pipeline, row));
+        return;
+    }
     let committed: Vec<&FileRange> = ranges
         .iter()
         .filter(|range| !staged.contains(&range.batch))
@@ -119,7 +123,6 @@ fn balance_file(
     };
     let landed = row.checkpoint.saturating_sub(rejected + skipped);
     if row.state != FileState::Reading
-        && !row.skipped
         && !invariant::balanced(bytes, landed, rejected, skipped, quarantined)
     {
         say(format!(
@@ -132,11 +135,26 @@ fn balance_file(
         bytes,
         landed,
         rejected,
-        skipped: if row.skipped { bytes } else { skipped },
+        skipped,
         quarantined,
         waiting,
         records,
     });
+}
+
+/// A file that `resent` or `same_content` skipped: all of it counts as skipped, in bytes as it lay on the disk.
+fn skipped_balance(pipeline: &str, row: &FileRow) -> FileBalance {
+    FileBalance {
+        pipeline: pipeline.to_owned(),
+        path: row.path.clone(),
+        bytes: row.stat.size,
+        landed: 0,
+        rejected: 0,
+        skipped: row.stat.size,
+        quarantined: 0,
+        waiting: 0,
+        records: 0,
+    }
 }
 
 fn balance_batch(

@@ -11,6 +11,20 @@ pub fn place(name: &str) {
     }
 }
 
+/// Whether a test asked for this deliberately wrong variant (`LAKEWARD_BROKEN=name`, debug builds only). Each is there for one
+/// test, which shows that the check of an invariant can fail.
+#[must_use]
+#[inline]
+pub fn broken(variant: &str) -> bool {
+    cfg!(debug_assertions) && wanted_broken(variant)
+}
+
+fn wanted_broken(variant: &str) -> bool {
+    static WANTED: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| std::env::var("LAKEWARD_BROKEN").unwrap_or_default());
+    WANTED.as_str() == variant
+}
+
 fn reach(name: &str) {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
