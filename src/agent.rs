@@ -83,7 +83,9 @@ pub fn open_journal(
                     said = true;
                 }
                 if stop.wait(Duration::from_millis(200)) {
-                    return Err(Halt::NotDone("stopped while waiting for the journal's lock".into()));
+                    return Err(Halt::NotDone(
+                        "stopped while waiting for the journal's lock".into(),
+                    ));
                 }
             }
             other => return other.map_err(Halt::from),
@@ -194,7 +196,9 @@ impl Agent {
             if self.stop.is_set() {
                 let since = *stop_seen.get_or_insert_with(Instant::now);
                 if since.elapsed() > self.settings.stop_after {
-                    warn!("`agent.stop_after` is over; what is not landed is landed by the next run");
+                    warn!(
+                        "`agent.stop_after` is over; what is not landed is landed by the next run"
+                    );
                     break;
                 }
             }
@@ -243,8 +247,9 @@ impl Agent {
             }
         };
         for row in requests.into_iter().filter(|row| row.answer.is_none()) {
-            let answer = crate::operator::carry_out(self.journal.as_ref(), &self.spools(), &row.request)
-                .map_err(|halt| halt.to_string());
+            let answer =
+                crate::operator::carry_out(self.journal.as_ref(), &self.spools(), &row.request)
+                    .map_err(|halt| halt.to_string());
             if let Err(error) = self.journal.answer(row.id, &answer) {
                 error!(%error, "a request could not be answered");
             }

@@ -64,7 +64,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         bytes.truncate(filled);
         let last = filled < SEGMENT_BYTES;
-        let end = if last { filled } else { memchr::memrchr(b'\n', &bytes).map_or(filled, |at| at + 1) };
+        let end = if last {
+            filled
+        } else {
+            memchr::memrchr(b'\n', &bytes).map_or(filled, |at| at + 1)
+        };
         rest = bytes.split_off(end);
         let segment = Segment {
             file: FileId(1),
@@ -104,6 +108,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn row() -> FileRow {
     let path = RelativePath::new(b"input.ndjson").expect("a plain name");
-    let stat = FileStat { inode: 1, device: 1, size: 0, mtime_ns: 0 };
+    let stat = FileStat {
+        inode: 1,
+        device: 1,
+        size: 0,
+        mtime_ns: 0,
+    };
     FileRow::fresh(FileId(1), path, stat, serde_json::Value::Null, 0)
 }

@@ -197,7 +197,9 @@ impl OpenBatch {
             });
         }
         if outcomes.iter_mut().any(|rest| rest.next().is_some()) {
-            return Err(Halt::Bug("a lane has more segments than it was given".into()));
+            return Err(Halt::Bug(
+                "a lane has more segments than it was given".into(),
+            ));
         }
         let (schema_version, schema) = self.context.schemas.settle();
         let manifest = Manifest {

@@ -5,8 +5,8 @@
 //! only.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tracing::{debug, info, warn};
 
@@ -288,10 +288,10 @@ impl Committer {
                 continue;
             };
             for (number, copy) in copies {
-                if let Some(file) = facts.data_files.iter_mut().find(|f| f.number == number) {
-                    if !file.copies.contains(&copy) {
-                        file.copies.push(copy);
-                    }
+                if let Some(file) = facts.data_files.iter_mut().find(|f| f.number == number)
+                    && !file.copies.contains(&copy)
+                {
+                    file.copies.push(copy);
                 }
             }
         }
@@ -422,7 +422,9 @@ impl Committer {
         let mut targets = Vec::new();
         let mut whole = 0;
         for (index, file) in membership.files.iter().enumerate() {
-            let Some(decoded) = file.decoded else { continue };
+            let Some(decoded) = file.decoded else {
+                continue;
+            };
             let ends = membership
                 .segments
                 .iter()
@@ -506,4 +508,3 @@ pub(super) fn remove_if_there(path: &std::path::Path) -> Result<(), Halt> {
         Err(e) => Err(Halt::Stopped(format!("remove `{}`: {e}", path.display()))),
     }
 }
-

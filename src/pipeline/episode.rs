@@ -21,8 +21,8 @@ use super::batch::{BatchFacts, OpenBatch, too_many_rejects};
 use super::committer::Committer;
 use super::lanes::Lanes;
 use super::{Halt, Pipeline, Started};
-use crate::crash;
 use crate::channel::{Channel, Received, SegmentData, SourceEvent};
+use crate::crash;
 use crate::journal::{BatchRow, FileRow};
 use crate::protocol::{BatchState, RollReason};
 use crate::schema::{Schema, SchemaRegistry, SchemaSettings};
@@ -44,7 +44,10 @@ pub enum Ended {
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long intake may wait for disk space with `--once`.
-const SPACE_PATIENCE: Duration = Duration::from_secs(60);
+const SPACE_PATIENCE: Duration = Duration::from_mins(1);
+
+/// How often a daemon whose spool is drained prunes and truncates the journal's log.
+const HOUSEKEEPING: Duration = Duration::from_mins(10);
 
 pub fn run(pipeline: &Pipeline, started: &Started) -> Result<Ended, Halt> {
     let committer = Arc::new(committer(pipeline, started)?);
@@ -86,6 +89,7 @@ pub fn run(pipeline: &Pipeline, started: &Started) -> Result<Ended, Halt> {
             partitions: 1,
             ratio: 6.0,
             backlog,
+            kept_house: Duration::ZERO,
             space_since: None,
             space_looked: None,
         };
@@ -172,7 +176,25 @@ fn recover(pipeline: &Pipeline, committer: &Committer) -> Result<(), Halt> {
     committer.finish_quarantines()?;
     committer.retire_committed()?;
     committer.set_torn_aside()?;
+    prune(pipeline)?;
     sweep_staging(pipeline)
+}
+
+/// Forgets files that were retired longer ago than `history`.
+fn prune(pipeline: &Pipeline) -> Result<(), Halt> {
+    let Some(history) = pipeline.settings.source.history else {
+        return Ok(());
+    };
+    let history = i64::try_from(history.as_nanos()).unwrap_or(i64::MAX);
+    let before = pipeline.ports.clock.now_ns().saturating_sub(history);
+    let forgotten = pipeline
+        .ports
+        .journal
+        .prune(&pipeline.settings.name, before)?;
+    if forgotten > 0 {
+        info!(pipeline = %pipeline.settings.name, forgotten, "forgot files older than `source.history`");
+    }
+    Ok(())
 }
 
 /// Uploads that a kill left behind keep their parts for ever on some stores. Not being able to is no reason to stop.
@@ -271,11 +293,7 @@ fn schemas(pipeline: &Pipeline) -> Result<Arc<SchemaRegistry>, Halt> {
 }
 
 /// The first pass over what waits, once in a pipeline's life, before anything is encoded.
-fn infer(
-    pipeline: &Pipeline,
-    schemas: &SchemaRegistry,
-    source: &mut Source,
-) -> Result<(), Halt> {
+fn infer(pipeline: &Pipeline, schemas: &SchemaRegistry, source: &mut Source) -> Result<(), Halt> {
     use crate::schema::SchemaMode;
     if schemas.current().0 > 0 {
         return Ok(());
@@ -335,6 +353,7 @@ struct Coordinator<'a> {
     partitions: u64,
     ratio: f64,
     backlog: Arc<Backlog>,
+    kept_house: Duration,
     space_since: Option<Duration>,
     space_looked: Option<Duration>,
 }
@@ -365,6 +384,7 @@ impl Coordinator<'_> {
                         return Ok(Ended::Drained);
                     }
                     self.pipeline.tally.waits_for("files");
+                    self.keep_house()?;
                 }
                 Received::Event(SourceEvent::Tainted { row, reason }) => {
                     return self.tainted(&row, &reason);
@@ -384,6 +404,16 @@ impl Coordinator<'_> {
             self.lanes.poll()?;
             self.roll_if_due()?;
         }
+    }
+
+    fn keep_house(&mut self) -> Result<(), Halt> {
+        let now = self.now();
+        if self.open.is_some() || now.saturating_sub(self.kept_house) < HOUSEKEEPING {
+            return Ok(());
+        }
+        self.kept_house = now;
+        prune(self.pipeline)?;
+        Ok(self.pipeline.ports.journal.tidy()?)
     }
 
     /// Files that `resent` or `same_content` skipped are in no batch, so no commit retires them.
@@ -452,7 +482,9 @@ impl Coordinator<'_> {
         };
         let gauge = self.lanes.gauge();
         let tally = &self.pipeline.tally;
-        tally.open_batch_records.store(open.records, Ordering::Relaxed);
+        tally
+            .open_batch_records
+            .store(open.records, Ordering::Relaxed);
         tally
             .open_batch_bytes
             .store(gauge.encoded_bytes, Ordering::Relaxed);
@@ -493,8 +525,14 @@ impl Coordinator<'_> {
             self.schemas.journaled(newest);
         }
         self.pipeline.tally.rolled(reason);
-        self.pipeline.tally.open_batch_records.store(0, Ordering::Relaxed);
-        self.pipeline.tally.open_batch_bytes.store(0, Ordering::Relaxed);
+        self.pipeline
+            .tally
+            .open_batch_records
+            .store(0, Ordering::Relaxed);
+        self.pipeline
+            .tally
+            .open_batch_bytes
+            .store(0, Ordering::Relaxed);
         self.next = number.next();
         let batch = BatchRow {
             number,

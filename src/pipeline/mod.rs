@@ -62,10 +62,9 @@ impl From<crate::journal::JournalError> for Halt {
     fn from(error: crate::journal::JournalError) -> Self {
         use crate::journal::JournalError as E;
         match &error {
-            E::Unusable { .. } => Self::Stopped(error.to_string()),
             E::Locked { .. } => Self::Locked(error.to_string()),
             E::Fatal { full: true, .. } => Self::NotDone(error.to_string()),
-            E::Fatal { .. } => Self::Stopped(error.to_string()),
+            E::Unusable { .. } | E::Fatal { .. } => Self::Stopped(error.to_string()),
             E::Refused(_) => Self::Bug(error.to_string()),
         }
     }
@@ -148,13 +147,12 @@ impl Pipeline {
     }
 
     fn episode(&self, started: &mut Option<Started>) -> Result<episode::Ended, Halt> {
-        let started = match started {
-            Some(started) => started,
-            None => {
-                let fresh = start::start(self)?;
-                info!(pipeline = %self.settings.name, journal = %self.ports.journal.id(), lake = self.ports.lake.identity(), "started");
-                started.insert(fresh)
-            }
+        let started = if let Some(started) = started {
+            started
+        } else {
+            let fresh = start::start(self)?;
+            info!(pipeline = %self.settings.name, journal = %self.ports.journal.id(), lake = self.ports.lake.identity(), "started");
+            started.insert(fresh)
         };
         episode::run(self, started)
     }

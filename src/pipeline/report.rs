@@ -51,7 +51,7 @@ impl Tally {
     #[must_use]
     pub fn new(name: &str) -> Self {
         let tally = Self::default();
-        tally.edit().name = name.to_owned();
+        name.clone_into(&mut tally.edit().name);
         tally
     }
 
@@ -71,11 +71,7 @@ impl Tally {
     }
 
     pub fn rolled(&self, reason: RollReason) {
-        *self
-            .edit()
-            .roll_reasons
-            .entry(reason.as_str())
-            .or_default() += 1;
+        *self.edit().roll_reasons.entry(reason.as_str()).or_default() += 1;
     }
 
     /// `whole`: files of the batch that are fully committed with it.

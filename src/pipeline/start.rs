@@ -168,7 +168,9 @@ fn refuse_foreign_manifests(
     };
     let text = lake.read(&path)?.unwrap_or_default();
     match Manifest::from_json(&text).map(|manifest| manifest.body) {
-        Ok(ManifestBody::Tombstone(tombstone)) => Err(closed(pipeline, journal, tombstone.successor)),
+        Ok(ManifestBody::Tombstone(tombstone)) => {
+            Err(closed(pipeline, journal, tombstone.successor))
+        }
         _ => Err(Halt::Stopped(format!(
             "journal {journal} knows pipeline `{pipeline}` up to batch {staged}, but the lake holds its manifest of batch {batch} (`{path}`): this journal is an old copy; run `lakeward rebuild`"
         ))),

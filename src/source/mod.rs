@@ -31,9 +31,9 @@ mod sample;
 mod seen;
 mod segment_reader;
 mod stream;
-mod verify;
 #[cfg(test)]
 mod testing;
+mod verify;
 
 use std::time::Duration;
 
