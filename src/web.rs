@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_family_names_its_pipeline() {
-        let tallies: Tallies = Arc::new(vec![Arc::new(Tally::new("orders"))]);
+        let tallies: Tallies = Arc::new(vec![Arc::new(Tally::new("orders", false))]);
         let text = exposition(&tallies);
         assert!(text.contains("lakeward_records_landed_total{pipeline=\"orders\"} 0\n"));
         assert!(text.contains("lakeward_pipeline_up{pipeline=\"orders\"} 1\n"));

@@ -23,7 +23,7 @@ use super::lanes::Lanes;
 use super::{Halt, Pipeline, Started};
 use crate::channel::{Channel, Received, SegmentData, SourceEvent};
 use crate::crash;
-use crate::journal::{BatchRow, FileRow};
+use crate::journal::{BatchRow, FileRow, PipelineRow};
 use crate::protocol::{BatchState, RollReason};
 use crate::schema::{Schema, SchemaRegistry, SchemaSettings};
 use crate::segment::BatchNumber;
@@ -58,6 +58,9 @@ pub fn run(pipeline: &Pipeline, started: &Started) -> Result<Ended, Halt> {
     infer(pipeline, &schemas, &mut source)?;
     let backlog = source.backlog();
     let seen_backlog = Arc::clone(&backlog);
+    // Whatever can fail comes before the source's thread, which only ends when the channel is closed.
+    let lanes = Lanes::start(pipeline.agent.lanes, &pipeline.settings.name)?;
+    let next = row(pipeline, started)?.staged.next();
     let (staged_sender, staged) = mpsc::sync_channel::<BatchRow>(1);
     std::thread::scope(|scope| {
         let source_channel = channel.clone();
@@ -73,19 +76,10 @@ pub fn run(pipeline: &Pipeline, started: &Started) -> Result<Ended, Halt> {
             committer: Arc::clone(&committer),
             schemas,
             channel: channel.clone(),
-            lanes: Lanes::start(pipeline.agent.lanes, &pipeline.settings.name)?,
+            lanes,
             open: None,
             staged: Some(staged_sender),
-            next: pipeline
-                .ports
-                .journal
-                .pipeline(
-                    &pipeline.settings.name,
-                    started.row.spool,
-                    pipeline.ports.lake.identity(),
-                )?
-                .staged
-                .next(),
+            next,
             partitions: 1,
             ratio: 6.0,
             backlog,
@@ -134,11 +128,7 @@ fn lane_memory(pipeline: &Pipeline) -> usize {
 }
 
 fn committer(pipeline: &Pipeline, started: &Started) -> Result<Committer, Halt> {
-    let row = pipeline.ports.journal.pipeline(
-        &pipeline.settings.name,
-        started.row.spool,
-        pipeline.ports.lake.identity(),
-    )?;
+    let row = row(pipeline, started)?;
     Ok(Committer {
         pipeline: pipeline.settings.name.clone(),
         ports: pipeline.ports.clone(),
@@ -152,6 +142,14 @@ fn committer(pipeline: &Pipeline, started: &Started) -> Result<Committer, Halt> 
         committed: row.committed.0.into(),
         retiring: std::sync::Mutex::default(),
     })
+}
+
+fn row(pipeline: &Pipeline, started: &Started) -> Result<PipelineRow, Halt> {
+    Ok(pipeline.ports.journal.pipeline(
+        &pipeline.settings.name,
+        started.row.spool,
+        pipeline.ports.lake.identity(),
+    )?)
 }
 
 fn source(pipeline: &Pipeline) -> Result<Source, Halt> {

@@ -38,7 +38,7 @@ use crate::spool::Spool;
 pub use committer::{Committer, digest_file};
 pub use episode::registry;
 pub use report::{PipelineReport, Tally};
-pub use start::{Started, probe, random_id, read_claim, write_claim};
+pub use start::{Started, make_staging, probe, random_id, read_claim, write_claim};
 pub use stop::Stop;
 
 /// Why a pipeline ended before all was done.

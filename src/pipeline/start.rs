@@ -53,7 +53,6 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
         )));
     }
     refuse_foreign_manifests(ports.lake.as_ref(), name, ports.journal.id(), row.staged)?;
-    make_staging(&pipeline.staging_dir)?;
     Ok(Started {
         row,
         _spool_lock: lock,
@@ -270,7 +269,7 @@ pub fn random_id() -> Result<JournalId, Halt> {
     Ok(JournalId(u64::from_le_bytes(bytes)))
 }
 
-fn make_staging(dir: &Path) -> Result<(), Halt> {
+pub fn make_staging(dir: &Path) -> Result<(), Halt> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
