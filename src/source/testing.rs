@@ -148,7 +148,10 @@ impl Spool for FakeSpool {
         self.check()?;
         let place = self.dir.path().join(path.as_path());
         if path.to_string().contains("forbidden") {
-            return Err(Self::error(path, &std::io::ErrorKind::PermissionDenied.into()));
+            return Err(Self::error(
+                path,
+                &std::io::ErrorKind::PermissionDenied.into(),
+            ));
         }
         let file = match fs::File::open(&place) {
             Ok(file) => file,
@@ -157,7 +160,10 @@ impl Spool for FakeSpool {
         };
         let stat = stat_of(&file).map_err(|e| Self::error(path, &e))?;
         let mut hook = self.on_open.lock().unwrap();
-        if hook.as_ref().is_some_and(|(name, _)| *name == path.to_string()) {
+        if hook
+            .as_ref()
+            .is_some_and(|(name, _)| *name == path.to_string())
+        {
             (hook.take().unwrap().1)();
         }
         Ok(Some((file, stat)))
@@ -364,7 +370,9 @@ impl Journal for FakeJournal {
     }
     fn payload(&self, file: FileId, from: u64) -> Result<Option<Vec<u8>>> {
         let waiting = self.waiting.lock().unwrap();
-        let found = waiting.iter().find(|w| w.0.file == file && w.0.from == from);
+        let found = waiting
+            .iter()
+            .find(|w| w.0.file == file && w.0.from == from);
         Ok(found.map(|w| w.1.clone()))
     }
     fn payload_bytes(&self, _: &str) -> Result<u64> {

@@ -104,9 +104,6 @@ fn a_file_goes_on_at_each_of_its_segments() {
 #[test]
 fn a_half_read_file_is_resumed_even_if_scans_no_longer_find_it_ready() {
     let rig = Rig::new();
-    rig.spool.write("a.unready", big().as_bytes());
-    let mut early = rig.settings.clone();
-    early.spool.ready_after = Duration::ZERO;
     rig.spool.write("a", big().as_bytes());
     let whole = rig.once();
     rig.journal.commit(&whole.segments[..1]);
@@ -120,10 +117,7 @@ fn a_half_read_file_is_resumed_even_if_scans_no_longer_find_it_ready() {
             ..row
         },
     );
-    assert_eq!(
-        rig.once().segments.len(),
-        whole.segments.len() - 1
-    );
+    assert_eq!(rig.once().segments.len(), whole.segments.len() - 1);
 }
 
 #[test]
@@ -136,7 +130,10 @@ fn settings_of_a_half_read_file_win_over_the_configuration() {
     rig.settings.reading.compression = Compression::Gzip;
     let rest = rig.once();
     assert_eq!(rest.segments.len(), whole.segments.len() - 1);
-    assert_eq!(rest.segments[0].context.settings.format, InputFormat::Ndjson);
+    assert_eq!(
+        rest.segments[0].context.settings.format,
+        InputFormat::Ndjson
+    );
 }
 
 #[test]
@@ -145,15 +142,26 @@ fn csv_names_travel_with_the_file() {
     rig.settings.reading.format = InputFormat::Csv;
     rig.settings.path_columns = "^(?<kind>[a-z]+)-".into();
     let rows: String = (0..900_000).map(|i| format!("{i},x\n")).collect();
-    rig.spool.write("sale-1", format!("\u{feff}id,name\n{rows}").as_bytes());
+    rig.spool
+        .write("sale-1", format!("\u{feff}id,name\n{rows}").as_bytes());
     let whole = rig.once();
     assert!(whole.segments.len() > 1);
     let names = ["id".to_owned(), "name".to_owned()];
     for data in &whole.segments {
         assert_eq!(data.context.header.as_deref(), Some(&names[..]));
-        assert_eq!(data.context.path_columns, [("kind".into(), Some("sale".into()))]);
+        assert_eq!(
+            data.context.path_columns,
+            [("kind".into(), Some("sale".into()))]
+        );
     }
-    assert_eq!(whole.segments.iter().map(|d| d.segment.records).sum::<u64>(), 900_000);
+    assert_eq!(
+        whole
+            .segments
+            .iter()
+            .map(|d| d.segment.records)
+            .sum::<u64>(),
+        900_000
+    );
     rig.journal.commit(&whole.segments[..1]);
     let rest = rig.once();
     assert_eq!(rest.segments[0].context.header.as_deref(), Some(&names[..]));
@@ -200,7 +208,10 @@ fn a_torn_file_gives_its_whole_records_and_says_from_where_the_rest_is_missing()
         assert_eq!(end.decoded, told.text("a").len() as u64);
         assert_eq!(end.fingerprint, Some(Digest::of(&file[..cut])));
         let torn = end.torn.unwrap();
-        assert!(torn.contains(&format!("from offset {}", end.decoded)), "{torn}");
+        assert!(
+            torn.contains(&format!("from offset {}", end.decoded)),
+            "{torn}"
+        );
     }
 }
 
@@ -209,12 +220,20 @@ fn a_file_that_decodes_to_too_much_is_torn_at_the_limit() {
     let mut rig = Rig::new();
     rig.settings.reading.decoded_bytes_max = 1 << 20;
     rig.spool.write("bomb", &gzip(&b"{}\n".repeat(20_000_000)));
-    rig.spool.write("just", &b"{}\n{} \n".repeat(1 << 17)[..1 << 20]);
+    rig.spool
+        .write("just", &b"{}\n{} \n".repeat(1 << 18)[..1 << 20]);
     let told = rig.once();
     assert_eq!(told.text("bomb").len(), (1 << 20) / 3 * 3);
     let torn = |name| {
         let of = |d: &&crate::channel::SegmentData| d.row.path == path(name);
-        told.segments.iter().find(of).unwrap().end.clone().unwrap().torn
+        told.segments
+            .iter()
+            .find(of)
+            .unwrap()
+            .end
+            .clone()
+            .unwrap()
+            .torn
     };
     assert!(torn("bomb").unwrap().contains("decoded_bytes_max"));
     assert_eq!(torn("just"), None);
@@ -357,7 +376,11 @@ fn a_file_that_was_renamed_but_not_recorded_as_retired_is_retired() {
 fn a_resent_file_follows_its_policy() {
     for (policy, retire, state) in [
         (Again::Skip, Retire::Rename, Some(FileState::Committed)),
-        (Again::Quarantine, Retire::Rename, Some(FileState::Quarantined)),
+        (
+            Again::Quarantine,
+            Retire::Rename,
+            Some(FileState::Quarantined),
+        ),
         (Again::Skip, Retire::Keep, Some(FileState::Quarantined)),
         (Again::Land, Retire::Rename, None),
     ] {
@@ -451,7 +474,8 @@ fn payload_is_journaled_first_in_groups_and_handed_out_again_after_a_restart() {
     let mut rig = Rig::new();
     rig.settings.payload = true;
     for i in 0..50 {
-        rig.spool.write(&format!("f{i:02}"), format!("{{\"id\":{i}}}\n").as_bytes());
+        rig.spool
+            .write(&format!("f{i:02}"), format!("{{\"id\":{i}}}\n").as_bytes());
     }
     let told = rig.once();
     assert_eq!(told.segments.len(), 50);
@@ -463,7 +487,10 @@ fn payload_is_journaled_first_in_groups_and_handed_out_again_after_a_restart() {
     let again = rig.once();
     assert_eq!(again.segments.len(), 50);
     for (a, b) in told.segments.iter().zip(&again.segments) {
-        assert_eq!((&a.segment, &a.bytes, &a.end), (&b.segment, &b.bytes, &b.end));
+        assert_eq!(
+            (&a.segment, &a.bytes, &a.end),
+            (&b.segment, &b.bytes, &b.end)
+        );
     }
 }
 
@@ -506,12 +533,24 @@ fn patience_is_for_files_that_do_not_change() {
     let unready = |size| HashMap::from([(1, stat(size))]);
     let mut patience = Patience::default();
     assert_eq!(patience.goes_on(unready(1), second, second), Some(second));
-    assert!(patience.goes_on(unready(1), second * 3 / 2, second).is_some());
-    assert!(patience.goes_on(unready(2), second * 3 / 2, second).is_none());
+    assert!(
+        patience
+            .goes_on(unready(1), second * 3 / 2, second)
+            .is_some()
+    );
+    assert!(
+        patience
+            .goes_on(unready(2), second * 3 / 2, second)
+            .is_none()
+    );
     let mut patience = Patience::default();
     assert!(patience.goes_on(unready(1), second, second).is_some());
     assert!(patience.goes_on(unready(1), second * 2, second).is_none());
-    assert!(Patience::default().goes_on(HashMap::new(), second, second).is_none());
+    assert!(
+        Patience::default()
+            .goes_on(HashMap::new(), second, second)
+            .is_none()
+    );
 }
 
 #[test]
@@ -567,7 +606,10 @@ fn journaled_segments_can_be_read_again_from_wherever_their_bytes_are() {
             }
             let mut backward = reader();
             for data in whole.segments.iter().rev() {
-                assert_eq!(backward.read(&row, &data.segment).unwrap().bytes, data.bytes);
+                assert_eq!(
+                    backward.read(&row, &data.segment).unwrap().bytes,
+                    data.bytes
+                );
             }
         };
         check();
@@ -576,11 +618,20 @@ fn journaled_segments_can_be_read_again_from_wherever_their_bytes_are() {
         let segment = &whole.segments[1].segment;
         let mut other = segment.clone();
         other.digest = Digest(1);
-        assert!(matches!(reader().read(&row, &other), Err(ReadError::Changed { .. })));
+        assert!(matches!(
+            reader().read(&row, &other),
+            Err(ReadError::Changed { .. })
+        ));
         append(&rig, "a.COMPLETED", b"x");
-        assert!(matches!(reader().read(&row, segment), Err(ReadError::Changed { .. })));
+        assert!(matches!(
+            reader().read(&row, segment),
+            Err(ReadError::Changed { .. })
+        ));
         std::fs::remove_file(rig.spool.place("a.COMPLETED")).unwrap();
-        assert!(matches!(reader().read(&row, segment), Err(ReadError::Gone { .. })));
+        assert!(matches!(
+            reader().read(&row, segment),
+            Err(ReadError::Gone { .. })
+        ));
     }
 }
 
@@ -628,7 +679,10 @@ fn a_sample_shows_what_waits_and_changes_nothing() {
         ..SampleLimits::default()
     };
     let got = sample(few);
-    assert_eq!(got.iter().map(|g| g.0.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+    assert_eq!(
+        got.iter().map(|g| g.0.as_str()).collect::<Vec<_>>(),
+        ["b", "c"]
+    );
     let all = SampleLimits {
         records: u64::MAX,
         unready: true,
@@ -641,5 +695,111 @@ fn a_sample_shows_what_waits_and_changes_nothing() {
         ..SampleLimits::default()
     };
     assert_eq!(sample(tiny).len(), 1);
-    assert_eq!(Rig::episode(&mut source).segments.iter().filter(|d| d.segment.last).count(), 2);
+    assert_eq!(
+        Rig::episode(&mut source)
+            .segments
+            .iter()
+            .filter(|d| d.segment.last)
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn a_changed_file_of_which_payload_was_handed_out_is_tainted() {
+    let mut rig = Rig::new();
+    rig.settings.payload = true;
+    rig.spool.write("a", big().as_bytes());
+    let whole = rig.once();
+    rig.journal.waiting.lock().unwrap().truncate(1);
+    let to = whole.segments[0].segment.to;
+    rig.journal
+        .set("a", |r| (r.put_end, r.decoded) = (to, None));
+    append(&rig, "a", b"x");
+    let told = rig.once();
+    assert_eq!((told.segments.len(), told.tainted.len()), (1, 1));
+    assert_eq!(rig.journal.row("a").state, FileState::Reading);
+}
+
+#[test]
+fn a_full_journal_makes_the_source_wait_and_say_so() {
+    let mut rig = Rig::new();
+    rig.settings.payload = true;
+    rig.settings.payload_bytes_max = 1;
+    rig.spool.write("a", b"{}\n");
+    assert_eq!(rig.once().segments.len(), 1);
+    rig.spool.write("b", b"{}\n");
+    let mut source = rig.source();
+    let backlog = source.backlog();
+    let channel = Channel::new(usize::MAX);
+    std::thread::scope(|scope| {
+        scope.spawn(|| source.run(&channel, true));
+        while !backlog.payload_full() {
+            std::thread::yield_now();
+        }
+        channel.close();
+    });
+    assert_eq!(rig.journal.rows().len(), 1);
+    assert!(!backlog.payload_full());
+}
+
+#[test]
+fn every_format_in_every_compression_comes_out_whole() {
+    let packers: [fn(&[u8]) -> Vec<u8>; 6] = [
+        <[u8]>::to_vec,
+        gzip,
+        |b| zstd::stream::encode_all(b, 1).unwrap(),
+        |b| {
+            let mut e = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+            e.write_all(b).unwrap();
+            e.finish().unwrap()
+        },
+        |b| {
+            let mut e = liblzma::write::XzEncoder::new(Vec::new(), 0);
+            e.write_all(b).unwrap();
+            e.finish().unwrap()
+        },
+        |b| {
+            let mut e = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            e.write_all(b).unwrap();
+            e.finish().unwrap()
+        },
+    ];
+    let csv: String = (0..1000).map(|i| format!("{i},\"a\nb\"\r\n")).collect();
+    let array: Vec<String> = (0..1000).map(|i| format!("{{\"id\": {i}}}")).collect();
+    for (format, text, records) in [
+        (InputFormat::Ndjson, array.join("\n"), 1000),
+        (InputFormat::Json, format!("[{}]\n", array.join(", ")), 1000),
+        (InputFormat::Json, array.join(" "), 1000),
+        (InputFormat::Csv, format!("id,text\n{csv}"), 1000),
+        (InputFormat::Text, csv, 2000),
+    ] {
+        for pack in packers {
+            let mut rig = Rig::new();
+            rig.settings.reading.format = format;
+            rig.spool.write("a", &pack(text.as_bytes()));
+            let told = rig.once();
+            assert_eq!(told.text("a"), text);
+            let found: u64 = told.segments.iter().map(|d| d.segment.records).sum();
+            assert_eq!(found, records, "{format:?}");
+        }
+    }
+}
+
+#[test]
+fn utf_16_is_read_as_utf_8() {
+    let mut rig = Rig::new();
+    rig.settings.reading.charset = "utf-16".into();
+    let text = "\u{feff}{\"name\":\"grün\"}\n";
+    let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let told = committed(&rig, "a", &gzip(&bytes));
+    assert_eq!(told.text("a"), &text[3..]);
+    let mut reader = SegmentReader::new(
+        Arc::clone(&rig.spool) as Arc<dyn Spool>,
+        Arc::clone(&rig.journal) as Arc<dyn Journal>,
+        &rig.settings,
+    )
+    .unwrap();
+    let again = reader.read(&rig.journal.row("a"), &told.segments[0].segment);
+    assert_eq!(again.unwrap().bytes, told.segments[0].bytes);
 }
