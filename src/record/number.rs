@@ -29,15 +29,20 @@ pub fn json_number(text: &[u8]) -> Option<Kind> {
     }
 }
 
+/// Whether a minus stands in front, and what follows the sign.
+#[inline]
+fn split_sign(text: &[u8]) -> (bool, &[u8]) {
+    match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] | rest => (false, rest),
+    }
+}
+
 /// A JSON integer, or one with `+` or leading zeros, if it fits.
 #[inline]
 #[must_use]
 pub fn parse_i64(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
+    let (negative, digits) = split_sign(text);
     if digits.is_empty() {
         return None;
     }
@@ -72,11 +77,7 @@ impl Number {
     /// more than 38 significant digits.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let (negative, mut rest) = match text {
-            [b'-', rest @ ..] => (true, rest),
-            [b'+', rest @ ..] => (false, rest),
-            rest => (false, rest),
-        };
+        let (negative, mut rest) = split_sign(text);
         let mut digits = Digits::default();
         let mut seen = false;
         let mut fraction = false;
@@ -189,11 +190,7 @@ impl Digits {
 }
 
 fn parse_exponent(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
+    let (negative, digits) = split_sign(text);
     if digits.is_empty() {
         return None;
     }

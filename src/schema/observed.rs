@@ -89,14 +89,13 @@ impl Observed {
             Some((name, _)) if name == key => Some(near),
             _ => self.lookup.get(key).copied(),
         };
-        let at = match found {
-            Some(at) => at,
-            None => {
-                *left = left.checked_sub(1)?;
-                self.lookup.insert(key.to_owned(), self.fields.len());
-                self.fields.push((key.to_owned(), Self::default()));
-                self.fields.len() - 1
-            }
+        let at = if let Some(at) = found {
+            at
+        } else {
+            *left = left.checked_sub(1)?;
+            self.lookup.insert(key.to_owned(), self.fields.len());
+            self.fields.push((key.to_owned(), Self::default()));
+            self.fields.len() - 1
         };
         Some((at, &mut self.fields[at].1))
     }
@@ -207,14 +206,11 @@ impl Observed {
             }
             DataType::String
         } else if nested && kinds == Kinds::ARRAY {
-            let element = match &self.element {
-                Some(element) => {
-                    element.data_type(Widening { nulls: true, ..how }, left, depth + 1)?
-                }
-                None => {
-                    *left = left.checked_sub(1)?;
-                    DataType::String
-                }
+            let element = if let Some(element) = &self.element {
+                element.data_type(Widening { nulls: true, ..how }, left, depth + 1)?
+            } else {
+                *left = left.checked_sub(1)?;
+                DataType::String
             };
             return Some(DataType::Array(Box::new(element)));
         } else if kinds == Kinds::BOOLEAN {
