@@ -110,14 +110,18 @@ impl Relocation<'_> {
 
     /// After a rename: what was renamed?
     fn look_there(&self) -> Result<Moved, SpoolError> {
-        let Some(there) = self.to.stat(self.to_name)? else {
+        if self.to.look(self.to_name)?.is_none() {
             let text = format!(
                 "it was renamed to `{}` and is not there; somebody else moves files here",
                 shown(&self.to.join(self.to_name))
             );
             return Err(failure("rename", &self.from.join(self.name), text));
+        }
+        let otherwise = match self.to.stat(self.to_name)? {
+            Some(there) => self.judge(&there),
+            None => Some(Moved::Other),
         };
-        let Some(otherwise) = self.judge(&there) else {
+        let Some(otherwise) = otherwise else {
             return Ok(Moved::Yes);
         };
         let back = self

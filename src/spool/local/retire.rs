@@ -49,9 +49,9 @@ impl LocalSpool {
         }
         self.retire_marker(&from, &to, path)?;
         self.unsynced.faults.point("marker retired")?;
+        let moved = self.relocate(&from, path.name(), stat, &to, target.name(), true)?;
         self.unsynced.note(&from)?;
         self.unsynced.note(&to)?;
-        let moved = self.relocate(&from, path.name(), stat, &to, target.name(), true)?;
         Ok(match moved {
             Moved::Yes => Retired::Yes,
             Moved::Taken => Retired::TargetTaken,
