@@ -354,7 +354,8 @@ fn a_manifest_whose_answer_was_lost_is_still_ours() {
 
 #[test]
 fn what_a_connection_damaged_is_refused_and_sent_again() {
-    for name in STORES {
+    // The weak store checks no CRC32C.
+    for name in ["MINIO", "SEAWEEDFS"] {
         for (kind, length) in [(Kind::Put, SMALL), (Kind::Part, LARGE)] {
             let lossy = Lossy::new(name, &format!("damage-{length}"), length);
             lossy.proxy.damage_bodies(kind, 1);
