@@ -227,9 +227,11 @@ fn sweep_staging(pipeline: &Pipeline) -> Result<(), Halt> {
     Ok(())
 }
 
-/// `.<pipeline>-<batch>-<n>.staged`, where another pipeline's name may begin with ours and a dash.
+/// `.<pipeline>-<batch>-<n>.staged`, or that and `.again` while it is encoded again; where another pipeline's name may begin with ours and a dash.
 fn is_staged_by(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix)
+    name.strip_suffix(".again")
+        .unwrap_or(name)
+        .strip_prefix(prefix)
         .and_then(|rest| rest.strip_suffix(".staged"))
         .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
 }
@@ -713,6 +715,7 @@ mod tests {
     #[test]
     fn another_pipelines_staged_files_are_not_swept() {
         assert!(is_staged_by(".orders-12-3.staged", ".orders-"));
+        assert!(is_staged_by(".orders-12-3.staged.again", ".orders-"));
         assert!(!is_staged_by(".orders-eu-12-3.staged", ".orders-"));
         assert!(!is_staged_by(".orders-12-3.parquet", ".orders-"));
     }
