@@ -610,12 +610,12 @@ fn wide_rows(from: u64, rows: u64, partitions: u64, columns_count: u64) -> Strin
 
 #[test]
 fn a_thousand_partitions_of_fifteen_columns_stay_within_the_lanes_memory() {
-    for memory in [24 << 20, 64 << 20] {
+    for memory in [24 << 20, 48 << 20] {
         let dir = tempfile::tempdir().unwrap();
         let context = context(dir.path(), wide(15), "o/p={p}", PARQUET, 128 << 20);
         let mut lane = Lane::open(context.clone(), 3, memory).unwrap();
         let (mut at, mut full_at) = (0, None);
-        while at < 60_000 && full_at.is_none() {
+        while at < 40_000 && full_at.is_none() {
             lane.take(&segment("a", 0, &wide_rows(at, 4000, 1000, 15)))
                 .unwrap();
             at += 4000;
@@ -637,9 +637,9 @@ fn a_thousand_partitions_of_fifteen_columns_stay_within_the_lanes_memory() {
 #[test]
 fn one_segment_of_more_partitions_than_fit_memory_is_landed_with_files_closed_early() {
     let dir = tempfile::tempdir().unwrap();
-    let memory = 4 << 20;
+    let memory = 1 << 20;
     let context = context(dir.path(), noisy(), "o/{id}", PARQUET, 1 << 20);
-    let taken = segments(2, 1500, |_| "\"r\"".into());
+    let taken = segments(2, 400, |_| "\"r\"".into());
     let mut lane = Lane::open(context.clone(), 3, memory).unwrap();
     lane.take(&taken[0]).unwrap();
     assert!(lane.gauge().full || lane.gauge().memory_bytes < memory as u64);
@@ -647,9 +647,9 @@ fn one_segment_of_more_partitions_than_fit_memory_is_landed_with_files_closed_ea
     assert!(lane.gauge().full);
     let result = lane.close().unwrap();
     assert_staged(dir.path(), &result.files);
-    assert_eq!(result.files.len(), 3000);
+    assert_eq!(result.files.len(), 800);
     let copies = run_again(&context, &result.files, &taken, memory).unwrap();
-    assert_eq!(copies.len(), 3000);
+    assert_eq!(copies.len(), 800);
 }
 
 #[test]
