@@ -122,9 +122,10 @@ fn channel_bytes(memory: u64) -> usize {
     usize::try_from((memory / 8).clamp(4 << 20, 64 << 20)).unwrap_or(64 << 20)
 }
 
-fn lane_memory(pipeline: &Pipeline) -> usize {
+/// What the channel and the source leave, shared by the lanes that a batch uses.
+fn lane_memory(pipeline: &Pipeline, active: usize) -> usize {
     let rest = pipeline.memory - pipeline.memory / 4;
-    usize::try_from(rest / pipeline.agent.lanes as u64).unwrap_or(usize::MAX)
+    usize::try_from(rest / active.max(1) as u64).unwrap_or(usize::MAX)
 }
 
 fn committer(pipeline: &Pipeline, started: &Started) -> Result<Committer, Halt> {
@@ -433,10 +434,10 @@ impl Coordinator<'_> {
             self.open = Some(self.open_batch());
         }
         let now = self.now();
-        let memory = lane_memory(self.pipeline);
         let Some(open) = self.open.as_mut() else {
             return Err(Halt::Bug("no batch is open".into()));
         };
+        let memory = lane_memory(self.pipeline, open.active);
         let context = open.context.clone();
         self.pipeline
             .tally
