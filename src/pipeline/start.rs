@@ -7,6 +7,7 @@
 //! | no claim, and the journal knows one | the spool is not there (an unmounted disk): stop |
 //! | a claim of another journal or pipeline | stop, both names, `rebuild` or `adopt` |
 //! | a manifest of ours past the journal's last batch | the journal is an old copy: stop, `rebuild` |
+//! | no manifest at all, though batches were committed | the lake is not there (an unmounted disk): stop |
 //! | a tombstone of ours | the journal was closed by a rebuild: stop |
 
 use std::os::unix::fs::DirBuilderExt;
@@ -53,6 +54,7 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
         )));
     }
     refuse_foreign_manifests(ports.lake.as_ref(), name, ports.journal.id(), row.staged)?;
+    refuse_empty_lake(ports.lake.as_ref(), name, row.committed)?;
     Ok(Started {
         row,
         _spool_lock: lock,
@@ -174,6 +176,24 @@ fn refuse_foreign_manifests(
             "journal {journal} knows pipeline `{pipeline}` up to batch {staged}, but the lake holds its manifest of batch {batch} (`{path}`): this journal is an old copy; run `lakeward rebuild`"
         ))),
     }
+}
+
+/// An empty directory where a disk should be mounted looks like a new lake, and is not one if anything was ever committed to it.
+fn refuse_empty_lake(lake: &dyn Lake, pipeline: &str, committed: BatchNumber) -> Result<(), Halt> {
+    if committed == BatchNumber(0) {
+        return Ok(());
+    }
+    let dir = LakePath::new(&format!("{}/manifests/{pipeline}", naming::METADATA_DIR))
+        .map_err(Halt::Bug)?;
+    let mut manifests = 0_u64;
+    lake.list(&dir, &mut |_| manifests += 1)?;
+    if manifests > 0 {
+        return Ok(());
+    }
+    Err(Halt::Stopped(format!(
+        "lake `{}` holds no manifest of pipeline `{pipeline}`, of which {committed} batches were committed to it: it is perhaps not mounted, or `lake.root` names another place; nothing was landed",
+        lake.identity()
+    )))
 }
 
 pub(super) fn closed(pipeline: &str, journal: JournalId, successor: JournalId) -> Halt {
