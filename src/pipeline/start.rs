@@ -53,8 +53,10 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
             pipeline.settings.source.spool.path.display()
         )));
     }
-    refuse_foreign_manifests(ports.lake.as_ref(), name, ports.journal.id(), row.staged)?;
-    refuse_empty_lake(ports.lake.as_ref(), name, row.committed)?;
+    let lake = ports.lake.as_ref();
+    if refuse_foreign_manifests(lake, name, ports.journal.id(), row.staged)? == 0 {
+        refuse_empty_lake(lake, name, row.committed)?;
+    }
     Ok(Started {
         row,
         _spool_lock: lock,
@@ -147,16 +149,18 @@ fn check_lake(ports: &Ports, known: Option<&PipelineRow>, name: &str) -> Result<
 }
 
 /// I12 and finding 9: a manifest of this journal past its last staged batch, or a tombstone, means that this journal is not
-/// the newest.
+/// the newest. Answers how many manifests of this journal there are.
 fn refuse_foreign_manifests(
     lake: &dyn Lake,
     pipeline: &str,
     journal: JournalId,
     staged: BatchNumber,
-) -> Result<(), Halt> {
+) -> Result<u64, Halt> {
+    let mut own = 0;
     let dir = naming::manifest_dir(pipeline, journal);
     let mut past: Vec<(BatchNumber, LakePath)> = Vec::new();
     lake.list(&dir, &mut |entry| {
+        own += 1;
         if let Some((batch, _)) = naming::parse_manifest_name(entry.path.name())
             && batch > staged
         {
@@ -165,7 +169,7 @@ fn refuse_foreign_manifests(
     })?;
     past.sort();
     let Some((batch, path)) = past.into_iter().next() else {
-        return Ok(());
+        return Ok(own);
     };
     let text = lake.read(&path)?.unwrap_or_default();
     match Manifest::from_json(&text).map(|manifest| manifest.body) {
