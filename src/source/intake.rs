@@ -541,14 +541,13 @@ impl Source {
                 (format!("{reason}: {}", was_and_is(&found.stat, &now)), now)
             }
         };
-        match handed.or(known.map(Arc::new)) {
-            Some(row) => Self::taint(outlet, row, reason),
-            None => {
-                debug_assert!(!journaled, "a journaled file has a row");
-                let id = self.journal.new_file_id();
-                let row = self.fresh_row(&found.path, found.stat, id)?;
-                self.quarantine(&row, &now, &reason)
-            }
+        if let Some(row) = handed.or(known.map(Arc::new)) {
+            Self::taint(outlet, row, reason)
+        } else {
+            debug_assert!(!journaled, "a journaled file has a row");
+            let id = self.journal.new_file_id();
+            let row = self.fresh_row(&found.path, found.stat, id)?;
+            self.quarantine(&row, &now, &reason)
         }
     }
 

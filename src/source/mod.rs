@@ -40,7 +40,7 @@ use std::time::Duration;
 pub use backlog::Backlog;
 pub use error::SourceError;
 pub use run::Source;
-pub use sample::SampleLimits;
+pub use sample::{SampleLimits, Visit};
 pub use segment_reader::{ReadError, SegmentReader};
 pub use verify::verify_beginning;
 

@@ -68,12 +68,14 @@ pub(super) fn settings() -> SourceSettings {
     }
 }
 
+pub(super) type Hook = Box<dyn Fn() + Send>;
+
 /// A flat spool in a temporary directory. Files named `*.unready` are not ready.
 pub(super) struct FakeSpool {
     pub(super) dir: tempfile::TempDir,
     pub(super) down: AtomicBool,
     /// Done once, right after a file of this name was opened.
-    pub(super) on_open: Mutex<Option<(String, Box<dyn Fn() + Send>)>>,
+    pub(super) on_open: Mutex<Option<(String, Hook)>>,
 }
 
 impl FakeSpool {

@@ -14,11 +14,16 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
     e.finish().unwrap()
 }
 
+type Packer = fn(&[u8]) -> Vec<u8>;
+
+fn lines(n: u32, line: impl Fn(u32) -> String) -> String {
+    (0..n).map(line).collect()
+}
+
 /// More than three segments.
 fn big() -> String {
-    (0..400_000).fold(String::new(), |mut text, i| {
-        text.push_str(&format!("{{\"id\":{i},\"text\":\"some text or other\"}}\n"));
-        text
+    lines(400_000, |i| {
+        format!("{{\"id\":{i},\"text\":\"some text or other\"}}\n")
     })
 }
 
@@ -141,7 +146,7 @@ fn csv_names_travel_with_the_file() {
     let mut rig = Rig::new();
     rig.settings.reading.format = InputFormat::Csv;
     rig.settings.path_columns = "^(?<kind>[a-z]+)-".into();
-    let rows: String = (0..900_000).map(|i| format!("{i},x\n")).collect();
+    let rows = lines(900_000, |i| format!("{i},x\n"));
     rig.spool
         .write("sale-1", format!("\u{feff}id,name\n{rows}").as_bytes());
     let whole = rig.once();
@@ -178,7 +183,7 @@ fn nothing_is_handed_out_twice_in_an_episode_and_all_again_in_the_next() {
             let mut drained = 0;
             let mut segments = 0;
             while drained < 5 {
-                match channel.receive(Duration::from_secs(60)) {
+                match channel.receive(Duration::from_mins(1)) {
                     crate::channel::Received::Event(SourceEvent::Drained) => drained += 1,
                     crate::channel::Received::Event(SourceEvent::Segment(_)) => segments += 1,
                     other => panic!("{other:?}"),
@@ -195,7 +200,7 @@ fn nothing_is_handed_out_twice_in_an_episode_and_all_again_in_the_next() {
 #[test]
 fn a_torn_file_gives_its_whole_records_and_says_from_where_the_rest_is_missing() {
     let mut rig = Rig::new();
-    let text: String = (0..100).map(|i| format!("{{\"id\":{i}}}\n")).collect();
+    let text = lines(100, |i| format!("{{\"id\":{i}}}\n"));
     let file = gzip(text.as_bytes());
     rig.settings.reading.compression = Compression::Gzip;
     for cut in 1..file.len() {
@@ -287,7 +292,7 @@ fn a_handed_out_file_that_grows_is_tainted_at_the_next_scan() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             loop {
-                match channel.receive(Duration::from_secs(60)) {
+                match channel.receive(Duration::from_mins(1)) {
                     crate::channel::Received::Event(SourceEvent::Segment(_)) => {
                         append(&rig, "a", b"x");
                     }
@@ -332,7 +337,7 @@ fn committed_files_are_left_alone_until_they_change() {
 #[test]
 fn another_file_under_the_name_of_one_that_is_not_retired_is_never_guessed() {
     let text = big();
-    let shorter = &text[..text.len() / 2 + 1];
+    let shorter = &text[..=(text.len() / 2)];
     let shorter = &shorter[..=shorter.rfind('\n').unwrap()];
     let longer = format!("{text}{{\"id\":-1}}\n");
     for (content, state) in [
@@ -745,7 +750,7 @@ fn a_full_journal_makes_the_source_wait_and_say_so() {
 
 #[test]
 fn every_format_in_every_compression_comes_out_whole() {
-    let packers: [fn(&[u8]) -> Vec<u8>; 6] = [
+    let packers: [Packer; 6] = [
         <[u8]>::to_vec,
         gzip,
         |b| zstd::stream::encode_all(b, 1).unwrap(),
@@ -765,7 +770,7 @@ fn every_format_in_every_compression_comes_out_whole() {
             e.finish().unwrap()
         },
     ];
-    let csv: String = (0..1000).map(|i| format!("{i},\"a\nb\"\r\n")).collect();
+    let csv = lines(1000, |i| format!("{i},\"a\nb\"\r\n"));
     let array: Vec<String> = (0..1000).map(|i| format!("{{\"id\": {i}}}")).collect();
     for (format, text, records) in [
         (InputFormat::Ndjson, array.join("\n"), 1000),
