@@ -37,6 +37,8 @@ pub enum Ended {
     Drained,
     /// A signal or the deadline, after what was staged had landed.
     Stopped,
+    /// `--once`: files wait for what this episode has committed (a name used again, a twin); the next episode takes them.
+    Deferred,
     /// The next episode shall begin with what the journal says.
     Rewind,
 }
@@ -381,6 +383,9 @@ impl Coordinator<'_> {
                     self.retire_skipped()?;
                     if self.pipeline.orders.once {
                         self.roll(RollReason::Drained)?;
+                        if self.backlog.deferred() > 0 {
+                            return Ok(Ended::Deferred);
+                        }
                         self.pipeline.tally.set_drained();
                         return Ok(Ended::Drained);
                     }
@@ -495,7 +500,8 @@ impl Coordinator<'_> {
             &gauge,
             self.now(),
         );
-        match reason {
+        let full = self.backlog.payload_full() && !open.is_empty();
+        match reason.or(full.then_some(RollReason::Payload)) {
             Some(reason) => self.roll(reason),
             None => Ok(()),
         }

@@ -41,6 +41,9 @@ pub use report::{PipelineReport, Tally};
 pub use start::{Started, make_staging, probe, random_id, read_claim, write_claim};
 pub use stop::Stop;
 
+/// Episodes of one `--once` run that begin only because files had to wait for the one before.
+const DEFERRALS_MAX: u32 = 5;
+
 /// Why a pipeline ended before all was done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
@@ -121,10 +124,19 @@ impl Pipeline {
         let name = self.settings.name.as_str();
         let mut started: Option<Started> = None;
         let mut failures = 0_u32;
+        let mut deferrals = 0_u32;
         loop {
             self.orders.rewind.store(false, Ordering::SeqCst);
             match self.episode(&mut started) {
                 Ok(episode::Ended::Drained | episode::Ended::Stopped) => return Ok(()),
+                Ok(episode::Ended::Deferred) => {
+                    deferrals += 1;
+                    if deferrals > DEFERRALS_MAX {
+                        return Err(Halt::NotDone(
+                            "files keep being replaced while they are landed".into(),
+                        ));
+                    }
+                }
                 Ok(episode::Ended::Rewind) => {
                     failures = 0;
                     info!(pipeline = name, "rewound to the journal");
