@@ -280,7 +280,8 @@ fn specials(word: u64) -> u64 {
 
 /// The first byte from `at` that is `"`, `\` or a control character, or the end.
 #[inline]
-fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+#[must_use]
+pub fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     // Most strings end within the first words; long ones are passed in longer strides.
     let stride_from = at + 16;
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {

@@ -117,7 +117,7 @@ pub struct Widening {
     pub names: Names,
     /// Leaves of the whole schema; 0 for no limit.
     pub columns_max: usize,
-    /// Whether a key that only came with null becomes a `string`, or waits.
+    /// Whether a key that only came with null (or nothing else inside objects and arrays) becomes a `string`, or waits.
     pub nulls: bool,
 }
 
@@ -201,16 +201,13 @@ impl Observed {
         let leaf = if kinds == Kinds::NONE {
             DataType::String
         } else if nested && kinds == Kinds::OBJECT && !self.fields.is_empty() {
-            if let Some(fields) = self.struct_fields(how, left, depth) {
-                return Some(DataType::Struct(fields));
-            }
-            DataType::String
+            return self.struct_fields(how, left, depth).map(DataType::Struct);
+        } else if nested && kinds == Kinds::OBJECT && !how.nulls {
+            return None;
         } else if nested && kinds == Kinds::ARRAY {
-            let element = if let Some(element) = &self.element {
-                element.data_type(Widening { nulls: true, ..how }, left, depth + 1)?
-            } else {
-                *left = left.checked_sub(1)?;
-                DataType::String
+            let element = match &self.element {
+                Some(element) => element.data_type(how, left, depth + 1)?,
+                None => Self::default().data_type(how, left, depth + 1)?,
             };
             return Some(DataType::Array(Box::new(element)));
         } else if kinds == Kinds::BOOLEAN {

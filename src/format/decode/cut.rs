@@ -11,6 +11,7 @@
 
 use super::csv::{Ended, Fields};
 use crate::format::{FileContext, InputFormat};
+use crate::record::scan::plain_end;
 use crate::segment::Segment;
 
 /// The next piece of a segment.
@@ -225,10 +226,12 @@ fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
 
 fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
-        if bytes[at] == b'"' {
-            return Some(at + 1);
+        at = plain_end(bytes, at);
+        match *bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            // A control character: the decoder's business.
+            _ => at += 1,
         }
-        at += 2;
     }
 }

@@ -125,7 +125,7 @@ impl Inference {
         self.widen(schema, true);
     }
 
-    /// As [`Self::finish`], but a key that only came with null waits for a value.
+    /// As [`Self::finish`], but without `nulls` a key that only came with null waits for a value.
     pub(super) fn widen(&self, schema: &mut Schema, nulls: bool) {
         if schema.raw {
             return;

@@ -373,6 +373,23 @@ fn a_key_that_is_only_null_waits_and_beyond_columns_max_keys_are_rescued() {
 }
 
 #[test]
+fn a_new_key_whose_type_nothing_tells_yet_waits_and_its_value_is_rescued() {
+    let decoded = decode(
+        &settings(),
+        "{\"a\":1,\"l\":[],\"o\":{\"x\":null},\"e\":{}}\n",
+    );
+    assert_eq!(columns(&decoded.batch.schema), ["a bigint"]);
+    let rescued = "_rescued={\"l\":[],\"o\":{\"x\":null},\"e\":{}}";
+    assert_eq!(decoded.rows(), [format!("a=1 {rescued}")]);
+    let decoded = decode(&settings(), "{\"l\":[]}\n{\"l\":[{\"k\":1}]}\n");
+    assert_eq!(
+        columns(&decoded.batch.schema),
+        ["l array<struct<k:bigint>>"]
+    );
+    assert_eq!(decoded.rows(), ["l=[]", "l=[{k: 1}]"]);
+}
+
+#[test]
 fn taking_empties_the_buffers_and_many_tiny_segments_share_them() {
     let schemas = registry(&settings());
     let mut decoder = decoder(&schemas);
