@@ -107,7 +107,7 @@ fn balance_file(
     let mut say = |text: String| {
         audit
             .conflicts
-            .push(format!("{pipeline}: `{}`: {text}", row.path))
+            .push(format!("{pipeline}: `{}`: {text}", row.path));
     };
     match invariant::joined(0, committed.iter().map(|r| (r.segment.from, r.segment.to))) {
         Ok(end) if end == row.checkpoint => {}
@@ -245,7 +245,7 @@ fn audit_data_file(
     let mut say = |text: String| {
         audit
             .conflicts
-            .push(format!("{pipeline}: `{path}`: {text}"))
+            .push(format!("{pipeline}: `{path}`: {text}"));
     };
     match found {
         Some((length, digest)) if matches_copy(&file.copies, length, digest) => {}
