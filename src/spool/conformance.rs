@@ -435,7 +435,7 @@ fn a_marker_is_retired_with_its_file(make: Make<'_>, hands: &dyn Hands) {
             _ => {}
         }
         // The next file's marker is not touched by a repeated call.
-        hands.drop_file(&settings, b"a", b"2", NOW);
+        hands.drop_file(&settings, b"a", b"2", NOW + 1);
         hands.drop_file(&settings, b"a.done", b"", NOW);
         assert_eq!(spool.retire(&a, &stat, &target).unwrap(), Retired::Already);
         assert!(hands.read(&settings, b"a.done").is_some());

@@ -518,6 +518,22 @@ fn a_file_that_changes_while_it_is_copied_stays_and_its_copy_goes() {
 }
 
 #[test]
+fn an_inode_given_to_a_new_file_after_a_copy_was_moved_is_no_change_of_the_old_one() {
+    let Some(bench) = Bench::across() else {
+        return;
+    };
+    let spool = bench.spool();
+    spool.unsynced.faults.kill_at("copy renamed");
+    bench.retire(&spool).unwrap_err();
+    // The same inode on any file system: as if it had been removed and given out again.
+    fs::write(bench.at("a"), b"new drop").unwrap();
+    assert_eq!(bench.retire(&spool).unwrap(), Retired::Already);
+    fs::write(bench.at("a"), b"content and more").unwrap();
+    assert!(matches!(bench.retire(&spool).unwrap(), Retired::Changed(_)));
+    assert!(bench.at("a").exists());
+}
+
+#[test]
 fn an_unequal_file_of_the_same_size_and_time_in_the_archive_is_not_ours() {
     let Some(bench) = Bench::across() else {
         return;
