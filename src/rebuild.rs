@@ -268,7 +268,8 @@ pub fn rebuild(config: &Config, places: &[Place], beliefs: Vec<Belief>) -> Resul
         rebuilding.pipeline(&belief.pipeline, belief.spool, place.lake.identity())?;
         for manifest in &belief.manifests {
             let state = if manifest.batch <= belief.committed {
-                BatchState::Committed
+                // Its files are retired by the next run all the same, and what it staged is swept.
+                BatchState::Done
             } else {
                 BatchState::Staged
             };
