@@ -176,6 +176,7 @@ fn recover(pipeline: &Pipeline, committer: &Committer) -> Result<(), Halt> {
     }
     committer.finish_quarantines()?;
     committer.retire_committed()?;
+    committer.finish_deletes()?;
     committer.set_torn_aside()?;
     prune(pipeline)?;
     sweep_staging(pipeline)
