@@ -40,11 +40,15 @@ impl RetryPolicy {
     }
 }
 
+/// Shorter disturbances are nobody's concern.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+
 /// The pauses of one operation.
 pub struct Backoff {
     policy: RetryPolicy,
     began: Instant,
     next: Duration,
+    said: bool,
 }
 
 impl Backoff {
@@ -54,14 +58,22 @@ impl Backoff {
             policy,
             began: Instant::now(),
             next: policy.first,
+            said: false,
         }
     }
 
-    /// Waits before the next attempt; `false`, at once, if the time is over.
-    pub async fn pause(&mut self) -> bool {
+    /// Waits before the next attempt; `false`, at once, if the time is over. `fault` is what is waited for: whoever reads
+    /// the log learns of it long before the time is over.
+    pub async fn pause(&mut self, fault: &(dyn std::fmt::Display + Sync)) -> bool {
         let pause = jittered(self.next, super::random());
-        if self.began.elapsed() + pause > self.policy.total {
+        let waited = self.began.elapsed();
+        if waited + pause > self.policy.total {
             return false;
+        }
+        if !self.said && waited + pause >= SILENCE_MAX {
+            self.said = true;
+            let seconds = (self.policy.total - waited).as_secs();
+            tracing::warn!(%fault, for_seconds = seconds, "the lake does not do what it should, still trying");
         }
         self.next = (self.next * 2).min(self.policy.longest);
         tokio::time::sleep(pause).await;
@@ -93,6 +105,6 @@ mod tests {
             first: Duration::from_secs(1),
             longest: Duration::from_secs(1),
         });
-        assert!(!backoff.pause().await);
+        assert!(!backoff.pause(&"a fault").await);
     }
 }
