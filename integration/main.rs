@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 
 mod journals;
+mod invariants;
 mod kill;
 mod lake;
 mod landing;
 mod proxy;
 mod s3;
 mod support;
+mod tidy;

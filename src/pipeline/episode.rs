@@ -487,6 +487,10 @@ impl Coordinator<'_> {
         let manifest = request.manifest.clone();
         let newest = request.schemas.last().map(|(version, _)| *version);
         info!(pipeline = %self.pipeline.settings.name, batch = %number, reason = reason.as_str(), "rolled");
+        if crash::broken("i4-land-before-stage") {
+            let early = BatchRow { number, state: BatchState::Staged, manifest: manifest.clone(), files: Vec::new() };
+            self.committer.land_all(&early, true)?;
+        }
         crash::place("before_stage");
         self.pipeline.ports.journal.stage(request)?;
         if let Some(newest) = newest {

@@ -42,10 +42,13 @@ impl Committer {
     /// Under `keep` this looks for kept files that are gone, which is a look at each: done at the start of an episode only.
     pub fn retire_committed(&self) -> Result<(), Halt> {
         let _alone = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = self
-            .ports
-            .journal
-            .files_in(&self.pipeline, &[FileState::Committed])?;
+        // I6 retire-last.
+        let states: &[FileState] = if crash::broken("i6-retire-what-is-read") {
+            &[FileState::Committed, FileState::Reading]
+        } else {
+            &[FileState::Committed]
+        };
+        let rows = self.ports.journal.files_in(&self.pipeline, states)?;
         for group in rows.chunks(RETIRE_GROUP) {
             self.retire_group(group)?;
         }
@@ -91,7 +94,11 @@ impl Committer {
 
     /// True once the file is out of the way.
     fn retire_one(&self, row: &FileRow) -> Result<bool, Halt> {
-        debug_assert!(row.skipped || invariant::may_retire(row.checkpoint, row.decoded));
+        debug_assert!(
+            row.skipped
+                || invariant::may_retire(row.checkpoint, row.decoded)
+                || crash::broken("i6-retire-what-is-read")
+        );
         let mut target = match &row.retire_target {
             Some(target) => target.clone(),
             None => {

@@ -8,6 +8,7 @@ use super::batches::{batch_files, code_of, set_batch_state};
 use super::fault::{Done, refuse};
 use super::payloads;
 use super::rows::{self, StoredPipeline};
+use crate::crash;
 use crate::protocol::{BatchState, invariant};
 use crate::segment::{BatchNumber, FileId, RelativePath};
 
@@ -147,7 +148,7 @@ impl Committer<'_> {
             )?
             .execute(params![
                 file.0,
-                end,
+                if crash::broken("i5-commit-moves-past-its-segments") { end + 1 } else { end },
                 sum.records,
                 sum.rejected,
                 sum.rejected_bytes,
