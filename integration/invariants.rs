@@ -533,7 +533,7 @@ fn i5_a_checkpoint_moves_only_in_a_commit_and_only_along_segments_that_join() {
         },
         &[
             ("i5-checkpoint-at-stage", "its committed segments end at 0"),
-            ("i5-commit-moves-past-its-segments", "its committed segments end at"),
+            ("i5-commit-stops-short", "its checkpoint is 41941"),
         ],
     );
 }
@@ -827,7 +827,7 @@ fn watch(trial: &Trial, mut child: Child) -> Peak {
     let process = PathBuf::from(format!("/proc/{}", child.id()));
     while child.try_wait().expect("it can be asked").is_none() {
         let status = fs::read_to_string(process.join("status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
         let kibibytes = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
         peak.memory = peak.memory.max(kibibytes.unwrap_or(0) << 10);
         let handles = fs::read_dir(process.join("fd")).map_or(0, Iterator::count);
@@ -836,21 +836,23 @@ fn watch(trial: &Trial, mut child: Child) -> Peak {
         peak.staging = peak.staging.max(staged);
         std::thread::sleep(Duration::from_millis(5));
     }
+    println!("{peak:?}");
     peak
 }
 
 const MIB: u64 = 1 << 20;
 
 /// The check of I11: memory under the budget plus 64 MiB, and handles and staging under bounds that no input moves.
-fn bounded(peak: &Peak, memory: u64, staging_max: u64) -> Verdict {
+fn bounded(peak: &Peak, memory: u64, staging: u64) -> Verdict {
     if peak.memory > memory + 64 * MIB {
         return Err(format!("I11: {} MiB of memory, the budget is {} MiB", peak.memory / MIB, memory / MIB));
     }
     if peak.handles > 300 {
         return Err(format!("I11: {} open files", peak.handles));
     }
-    if staging_max > 0 && peak.staging > staging_max {
-        return Err(format!("I11: {} MiB in staging, {} MiB are allowed", peak.staging / MIB, staging_max / MIB));
+    // Space is looked at once a second, and two batches may wait to land: what is written meanwhile comes on top.
+    if peak.staging > staging + 64 * MIB {
+        return Err(format!("I11: {} MiB in staging, the bound is {} MiB", peak.staging / MIB, staging / MIB));
     }
     Ok(())
 }
@@ -867,7 +869,7 @@ fn i11_memory_is_bounded_whatever_the_size_of_a_file() {
                 &format!("{COLUMNS}[pipeline.sink]\npath = \"p\"\n"),
             );
             trial.drop_large_file(200_000);
-            bounded(&watch(&trial, trial.spawn(&["run", "--once"], "")), memory, 0)
+            bounded(&watch(&trial, trial.spawn(&["run", "--once"], "")), memory, 16 * MIB)
         },
         &[("i11-channel-without-bound", "of memory")],
     );
@@ -888,9 +890,27 @@ fn i11_open_files_are_bounded_whatever_the_partitions() {
                 .map(|id| format!("{{\"id\":{id},\"day\":\"d{}\",\"note\":\"{note}\"}}\n", id % 500))
                 .collect();
             trial.site.drop_file("a.ndjson", text.as_bytes());
-            bounded(&watch(&trial, trial.spawn(&["run", "--once"], "")), 64 * MIB, 0)
+            bounded(&watch(&trial, trial.spawn(&["run", "--once"], "")), 64 * MIB, 16 * MIB)
         },
         &[("i11-handles-kept-open", "open files")],
+    );
+}
+
+/// Nothing is compressed, and by itself the batch would not end.
+#[test]
+fn i11_staging_is_bounded_whatever_the_backlog() {
+    holds_and_can_fail(
+        |variant| {
+            let trial = Trial::new(variant, "");
+            trial.site.configure(
+                "type = \"fs\"\nroot = \"lake\"\n",
+                "staging_bytes_max = \"4MiB\"\nlanes = 1\n",
+                &format!("{COLUMNS}[pipeline.sink]\npath = \"p\"\nformat = \"ndjson\"\ncompression = \"none\"\n"),
+            );
+            trial.drop_large_file(200_000);
+            bounded(&watch(&trial, trial.spawn(&["run", "--once"], "")), 512 * MIB, 4 * MIB)
+        },
+        &[("i11-staging-without-bound", "in staging")],
     );
 }
 

@@ -23,6 +23,9 @@ const TARGETS_MAX: u32 = 10_000;
 impl Committer {
     pub(super) fn follow_up(&self, batch: &BatchRow) -> Result<(), Halt> {
         crash::place("before_retire");
+        if crash::broken("i6-retire-what-is-read") {
+            self.retire_what_is_read()?;
+        }
         if self.retire != Retire::Keep {
             self.retire_committed()?;
         }
@@ -42,15 +45,21 @@ impl Committer {
     /// Under `keep` this looks for kept files that are gone, which is a look at each: done at the start of an episode only.
     pub fn retire_committed(&self) -> Result<(), Halt> {
         let _alone = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
-        // I6 retire-last.
-        let states: &[FileState] = if crash::broken("i6-retire-what-is-read") {
-            &[FileState::Committed, FileState::Reading]
-        } else {
-            &[FileState::Committed]
-        };
-        let rows = self.ports.journal.files_in(&self.pipeline, states)?;
+        let rows = self
+            .ports
+            .journal
+            .files_in(&self.pipeline, &[FileState::Committed])?;
         for group in rows.chunks(RETIRE_GROUP) {
             self.retire_group(group)?;
+        }
+        Ok(())
+    }
+
+    /// What I6 forbids, for its broken variant alone.
+    fn retire_what_is_read(&self) -> Result<(), Halt> {
+        let spool = &self.ports.spool;
+        for row in self.ports.journal.files_in(&self.pipeline, &[FileState::Reading])? {
+            spool.retire(&row.path, &row.stat, &spool.retire_target(&row.path, 0))?;
         }
         Ok(())
     }
@@ -94,11 +103,7 @@ impl Committer {
 
     /// True once the file is out of the way.
     fn retire_one(&self, row: &FileRow) -> Result<bool, Halt> {
-        debug_assert!(
-            row.skipped
-                || invariant::may_retire(row.checkpoint, row.decoded)
-                || crash::broken("i6-retire-what-is-read")
-        );
+        debug_assert!(row.skipped || invariant::may_retire(row.checkpoint, row.decoded));
         let mut target = match &row.retire_target {
             Some(target) => target.clone(),
             None => {
