@@ -47,7 +47,9 @@ fn holds_and_can_fail(scenario: Scenario, variants: &[(&str, &str)]) {
         match scenario(variant) {
             Ok(()) => panic!("`{variant}` was not seen: this check cannot fail"),
             Err(violation) if violation.contains(words) => println!("{variant}: {violation}"),
-            Err(violation) => panic!("`{variant}` was seen for another reason than {words:?}: {violation}"),
+            Err(violation) => {
+                panic!("`{variant}` was seen for another reason than {words:?}: {violation}")
+            }
         }
     }
 }
@@ -56,7 +58,9 @@ const COLUMNS: &str = "[pipeline.schema]\nmode = \"columns\"\ncolumns = { id = \
 
 /// Five partitions, batches of 500 records.
 fn small_batches() -> String {
-    format!("{COLUMNS}[pipeline.sink]\npath = \"p/day={{day}}\"\n[pipeline.sink.roll]\nrecords = 500\n")
+    format!(
+        "{COLUMNS}[pipeline.sink]\npath = \"p/day={{day}}\"\n[pipeline.sink.roll]\nrecords = 500\n"
+    )
 }
 
 /// One batch per segment of 4 MiB.
@@ -79,12 +83,20 @@ enum Ended {
 
 impl Trial {
     fn new(variant: &str, more: &str) -> Self {
-        Self { site: Site::local(more), variant: variant.to_owned() }
+        Self {
+            site: Site::local(more),
+            variant: variant.to_owned(),
+        }
     }
 
     fn spawn(&self, arguments: &[&str], crash_at: &str) -> Child {
-        self.site
-            .spawn(arguments, &[("LAKEWARD_BROKEN", &self.variant), ("LAKEWARD_CRASH_AT", crash_at)])
+        self.site.spawn(
+            arguments,
+            &[
+                ("LAKEWARD_BROKEN", &self.variant),
+                ("LAKEWARD_CRASH_AT", crash_at),
+            ],
+        )
     }
 
     fn end(mut child: Child) -> Ended {
@@ -104,7 +116,12 @@ impl Trial {
     #[track_caller]
     fn killed_at(&self, place: &str) {
         let ended = Self::end(self.spawn(&["run", "--once"], place));
-        assert_eq!(ended, Ended::Killed, "`{place}` was not reached\n{}", self.site.log());
+        assert_eq!(
+            ended,
+            Ended::Killed,
+            "`{place}` was not reached\n{}",
+            self.site.log()
+        );
     }
 
     /// `count` files of 300 records each.
@@ -117,7 +134,8 @@ impl Trial {
 
     /// One file of `records` records of about 1 KiB.
     fn drop_large_file(&self, records: i64) -> Range<i64> {
-        self.site.drop_file("large.ndjson", large_text(records).as_bytes());
+        self.site
+            .drop_file("large.ndjson", large_text(records).as_bytes());
         0..records
     }
 
@@ -125,19 +143,27 @@ impl Trial {
     fn json(&self, arguments: &[&str]) -> Value {
         let output = self.site.lakeward(arguments);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
-            panic!("{arguments:?}: {e}\n{}", String::from_utf8_lossy(&output.stderr))
+            panic!(
+                "{arguments:?}: {e}\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            )
         })
     }
 
     fn files(&self) -> Vec<Value> {
-        self.json(&["files", "--json"]).as_array().expect("files").clone()
+        self.json(&["files", "--json"])
+            .as_array()
+            .expect("files")
+            .clone()
     }
 
     /// The journal's row of a spooled file.
     fn file(&self, path: &str) -> Value {
         let files = self.files();
         let found = files.iter().find(|file| file["path"] == path);
-        found.unwrap_or_else(|| panic!("no `{path}` in {files:?}")).clone()
+        found
+            .unwrap_or_else(|| panic!("no `{path}` in {files:?}"))
+            .clone()
     }
 
     fn lake_root(&self) -> PathBuf {
@@ -147,7 +173,10 @@ impl Trial {
     /// Manifests that are batches, by number.
     fn manifests(&self) -> BTreeMap<u64, Value> {
         let lake = self.site.lake();
-        let paths = lake.list().into_keys().filter(|path| path.starts_with("_lakeward/manifests/"));
+        let paths = lake
+            .list()
+            .into_keys()
+            .filter(|path| path.starts_with("_lakeward/manifests/"));
         let read = paths.filter_map(|path| lake.read(&path));
         read.filter_map(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
             .filter(|manifest| manifest["body"]["batch"].is_object())
@@ -158,13 +187,17 @@ impl Trial {
     /// Data and reject files that have their final names.
     fn final_paths(&self) -> Vec<String> {
         let lake = self.site.lake();
-        let rejects = lake.list().into_keys().filter(|path| path.starts_with("_rejects/"));
+        let rejects = lake
+            .list()
+            .into_keys()
+            .filter(|path| path.starts_with("_rejects/"));
         lake.visible().into_iter().chain(rejects).collect()
     }
 
     fn staged_copies(&self) -> Vec<PathBuf> {
         let paths = self.site.lake().list().into_keys();
-        let staged = paths.filter(|path| path.starts_with("_lakeward/staging/") && path.ends_with(".staged"));
+        let staged = paths
+            .filter(|path| path.starts_with("_lakeward/staging/") && path.ends_with(".staged"));
         staged.map(|path| self.lake_root().join(path)).collect()
     }
 }
@@ -172,13 +205,20 @@ impl Trial {
 fn large_text(records: i64) -> String {
     let note = "n".repeat(1000);
     (0..records)
-        .map(|id| format!("{{\"id\":{id},\"day\":\"2026-10-{:02}\",\"note\":\"{note}\"}}\n", 1 + id % 5))
+        .map(|id| {
+            format!(
+                "{{\"id\":{id},\"day\":\"2026-10-{:02}\",\"note\":\"{note}\"}}\n",
+                1 + id % 5
+            )
+        })
         .collect()
 }
 
 /// The `id`s of a visible Parquet file, or why a reader cannot have them.
 fn try_ids_in(lake: &LakeAt, path: &str) -> Result<Vec<i64>, String> {
-    let cannot = |e: &dyn std::fmt::Display| format!("I2: `{path}` is visible and a reader cannot read it: {e}");
+    let cannot = |e: &dyn std::fmt::Display| {
+        format!("I2: `{path}` is visible and a reader cannot read it: {e}")
+    };
     let bytes = lake.read(path).ok_or_else(|| cannot(&"it vanished"))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes))
         .and_then(ParquetRecordBatchReaderBuilder::build)
@@ -186,7 +226,9 @@ fn try_ids_in(lake: &LakeAt, path: &str) -> Result<Vec<i64>, String> {
     let mut ids = Vec::new();
     for batch in reader {
         let batch = batch.map_err(|e| cannot(&e))?;
-        let column = batch.column_by_name("id").ok_or_else(|| cannot(&"it has no id"))?;
+        let column = batch
+            .column_by_name("id")
+            .ok_or_else(|| cannot(&"it has no id"))?;
         ids.extend(column.as_primitive::<Int64Type>().values());
     }
     Ok(ids)
@@ -204,13 +246,18 @@ fn try_ids(lake: &LakeAt) -> Result<Vec<i64>, String> {
 /// The check of I1: each of these ids is in exactly one landed data file, and no other is.
 fn once(trial: &Trial, wanted: &Range<i64>) -> Verdict {
     let found = try_ids(&trial.site.lake())?;
-    let lost = wanted.clone().filter(|id| found.binary_search(id).is_err()).count();
+    let lost = wanted
+        .clone()
+        .filter(|id| found.binary_search(id).is_err())
+        .count();
     let twice = found.windows(2).filter(|pair| pair[0] == pair[1]).count();
     let foreign = found.iter().filter(|id| !wanted.contains(id)).count();
     if (lost, twice, foreign) == (0, 0, 0) {
         return Ok(());
     }
-    Err(format!("I1: {lost} records are lost, {twice} landed twice, {foreign} are nobody's"))
+    Err(format!(
+        "I1: {lost} records are lost, {twice} landed twice, {foreign} are nobody's"
+    ))
 }
 
 /// Every place where a batch can be met half done.
@@ -237,7 +284,10 @@ fn i1_every_record_lands_once_wherever_the_program_is_killed() {
             }
             Ok(())
         },
-        &[("i1-file-not-landed", "records are lost"), ("i8-lands-under-a-new-name", "landed twice")],
+        &[
+            ("i1-file-not-landed", "records are lost"),
+            ("i8-lands-under-a-new-name", "landed twice"),
+        ],
     );
 }
 
@@ -266,7 +316,12 @@ fn i1_a_lost_journal_lands_nothing_twice() {
             let wanted = trial.drop_small_files(4);
             trial.killed_at("before_commit:1");
             fs::remove_dir_all(trial.site.path("var")).expect("the journal is lost");
-            assert_eq!(Trial::end(trial.spawn(&["rebuild", "--yes"], "")), Ended::With(0), "{}", trial.site.log());
+            assert_eq!(
+                Trial::end(trial.spawn(&["rebuild", "--yes"], "")),
+                Ended::With(0),
+                "{}",
+                trial.site.log()
+            );
             trial.run();
             once(&trial, &wanted)
         },
@@ -292,7 +347,10 @@ impl Reader {
             loop {
                 let last = stopped.load(Ordering::SeqCst);
                 let found = lake.list();
-                if let Some(path) = seen.iter().find_map(|(path, length)| (found.get(path) != Some(length)).then_some(path)) {
+                if let Some(path) = seen
+                    .iter()
+                    .find_map(|(path, length)| (found.get(path) != Some(length)).then_some(path))
+                {
                     return Err(format!("I2: `{path}` was taken away or changed"));
                 }
                 for path in lake.visible() {
@@ -333,7 +391,10 @@ fn i2_a_reader_never_sees_a_part_of_a_file_or_a_record_twice() {
             trial.run();
             reader.end()
         },
-        &[("i2-land-by-copying", "cannot read it"), ("i8-lands-under-a-new-name", "is seen twice")],
+        &[
+            ("i2-land-by-copying", "cannot read it"),
+            ("i8-lands-under-a-new-name", "is seen twice"),
+        ],
     );
 }
 
@@ -365,13 +426,19 @@ type Standing = BTreeMap<String, (u64, i64, Vec<u8>)>;
 fn standing(trial: &Trial) -> Standing {
     let lake = trial.site.lake();
     let kept = |path: &String| {
-        path.starts_with("_lakeward/manifests/") || path.starts_with("_rejects/") || !path.starts_with('_')
+        path.starts_with("_lakeward/manifests/")
+            || path.starts_with("_rejects/")
+            || !path.starts_with('_')
     };
     let paths = lake.list().into_keys().filter(kept);
     paths
         .map(|path| {
             let found = fs::metadata(trial.lake_root().join(&path)).expect("it stands");
-            let facts = (found.ino(), found.mtime_nsec(), lake.read(&path).expect("it can be read"));
+            let facts = (
+                found.ino(),
+                found.mtime_nsec(),
+                lake.read(&path).expect("it can be read"),
+            );
             (path, facts)
         })
         .collect()
@@ -380,7 +447,10 @@ fn standing(trial: &Trial) -> Standing {
 /// The check of I3: whatever stood before stands now, the same file with the same bytes.
 fn write_once(before: &Standing, trial: &Trial) -> Verdict {
     let now = standing(trial);
-    match before.iter().find(|(path, facts)| now.get(*path) != Some(facts)) {
+    match before
+        .iter()
+        .find(|(path, facts)| now.get(*path) != Some(facts))
+    {
         None => Ok(()),
         Some((path, _)) => Err(format!("I3: `{path}` was replaced, changed or deleted")),
     }
@@ -403,7 +473,8 @@ fn i3_a_file_at_the_final_path_is_never_replaced() {
             trial.site.drop_ids("later.ndjson", 300, 300);
             let ended = trial.run();
             write_once(&before, &trial)?;
-            if ended != Ended::With(4) || !trial.site.log().contains("something else stands there") {
+            if ended != Ended::With(4) || !trial.site.log().contains("something else stands there")
+            {
                 return Err(format!("I3: a conflict was not told: {ended:?}"));
             }
             Ok(())
@@ -420,7 +491,10 @@ fn i3_a_manifest_is_never_replaced() {
             let trial = Trial::new(variant, &small_batches());
             trial.drop_small_files(4);
             trial.killed_at("before_manifest:2");
-            let (_, first) = trial.manifests().pop_first().expect("the first batch's manifest");
+            let (_, first) = trial
+                .manifests()
+                .pop_first()
+                .expect("the first batch's manifest");
             let mut tombstone = first.clone();
             tombstone["batch"] = 2.into();
             tombstone["body"] = serde_json::json!({"tombstone": {"successor": first["journal"]}});
@@ -443,20 +517,32 @@ fn i3_a_manifest_is_never_replaced() {
 fn names_first(trial: &Trial) -> Verdict {
     let mut in_manifests = BTreeSet::new();
     for manifest in trial.manifests().values() {
-        let files = manifest["body"]["batch"]["data_files"].as_array().expect("data files");
-        in_manifests.extend(files.iter().map(|file| file["path"].as_str().expect("a path").to_owned()));
+        let files = manifest["body"]["batch"]["data_files"]
+            .as_array()
+            .expect("data files");
+        in_manifests.extend(
+            files
+                .iter()
+                .map(|file| file["path"].as_str().expect("a path").to_owned()),
+        );
     }
     let mut in_journal = BTreeSet::new();
     for file in trial.files() {
         let paths = file["data_files"].as_array().expect("data files");
-        in_journal.extend(paths.iter().map(|path| path.as_str().expect("a path").to_owned()));
+        in_journal.extend(
+            paths
+                .iter()
+                .map(|path| path.as_str().expect("a path").to_owned()),
+        );
     }
     for path in trial.final_paths() {
         if !in_manifests.contains(&path) {
             return Err(format!("I4: `{path}` has landed and no manifest names it"));
         }
         if !in_journal.contains(&path) {
-            return Err(format!("I4: `{path}` has landed and no staged batch names it"));
+            return Err(format!(
+                "I4: `{path}` has landed and no staged batch names it"
+            ));
         }
     }
     Ok(())
@@ -466,7 +552,13 @@ fn names_first(trial: &Trial) -> Verdict {
 fn i4_nothing_has_its_final_name_before_journal_and_manifest_name_it() {
     holds_and_can_fail(
         |variant| {
-            for place in ["before_stage:1", "before_manifest:1", "after_land:1", "after_land:4", "before_commit:1"] {
+            for place in [
+                "before_stage:1",
+                "before_manifest:1",
+                "after_land:1",
+                "after_land:4",
+                "before_commit:1",
+            ] {
                 let trial = Trial::new(variant, &small_batches());
                 trial.drop_small_files(4);
                 trial.site.drop_file("broken.ndjson", b"{oops\n");
@@ -486,7 +578,9 @@ fn i4_nothing_has_its_final_name_before_journal_and_manifest_name_it() {
 /// The lake's manifests tell the segments, whatever the journal believes of them.
 fn joined(trial: &Trial) -> Verdict {
     let status = trial.json(&["status", "--json"]);
-    let committed = status["pipelines"][0]["last_commit"]["batch"].as_u64().unwrap_or(0);
+    let committed = status["pipelines"][0]["last_commit"]["batch"]
+        .as_u64()
+        .unwrap_or(0);
     let mut ends: BTreeMap<String, u64> = BTreeMap::new();
     for (batch, manifest) in trial.manifests() {
         if batch > committed {
@@ -495,10 +589,16 @@ fn joined(trial: &Trial) -> Verdict {
         let facts = &manifest["body"]["batch"];
         for segment in facts["segments"].as_array().expect("segments") {
             let file = segment["file"].as_u64().expect("an index") as usize;
-            let path = facts["files"][file]["path"].as_str().expect("a path").to_owned();
+            let path = facts["files"][file]["path"]
+                .as_str()
+                .expect("a path")
+                .to_owned();
             let end = ends.entry(path.clone()).or_insert(0);
             if segment["from"] != *end {
-                return Err(format!("I5: `{path}`: batch {batch} begins at {} and not at {end}", segment["from"]));
+                return Err(format!(
+                    "I5: `{path}`: batch {batch} begins at {} and not at {end}",
+                    segment["from"]
+                ));
             }
             *end = segment["to"].as_u64().expect("an offset");
         }
@@ -522,9 +622,19 @@ fn i5_a_checkpoint_moves_only_in_a_commit_and_only_along_segments_that_join() {
         |variant| {
             let trial = Trial::new(variant, &batch_per_segment());
             trial.drop_large_file(11_000);
-            for place in ["before_land:1", "before_commit:2", "before_retire:1", "before_stage:1"] {
+            for place in [
+                "before_land:1",
+                "before_commit:2",
+                "before_retire:1",
+                "before_stage:1",
+            ] {
                 if Trial::end(trial.spawn(&["run", "--once"], place)) != Ended::Killed {
-                    assert_ne!(variant, "", "`{place}` was not reached\n{}", trial.site.log());
+                    assert_ne!(
+                        variant,
+                        "",
+                        "`{place}` was not reached\n{}",
+                        trial.site.log()
+                    );
                 }
                 joined(&trial).map_err(|violation| format!("{place}: {violation}"))?;
             }
@@ -563,11 +673,15 @@ fn i6_a_file_leaves_the_spool_only_when_all_of_it_is_committed() {
             let wanted = trial.drop_large_file(11_000);
             for place in ["before_land:1", "before_commit:1", "before_retired:1"] {
                 let _ended = Trial::end(trial.spawn(&["run", "--once"], place));
-                retired_last(&trial, &["large.ndjson"]).map_err(|violation| format!("{place}: {violation}"))?;
+                retired_last(&trial, &["large.ndjson"])
+                    .map_err(|violation| format!("{place}: {violation}"))?;
             }
             trial.run();
             retired_last(&trial, &["large.ndjson"])?;
-            assert!(!trial.site.path("spool/large.ndjson").exists(), "it was retired at last");
+            assert!(
+                !trial.site.path("spool/large.ndjson").exists(),
+                "it was retired at last"
+            );
             once(&trial, &wanted)
         },
         &[("i6-retire-what-is-read", "has left the spool")],
@@ -604,7 +718,10 @@ fn shape(trial: &Trial) -> Result<BTreeMap<String, Vec<i64>>, String> {
         shape.insert(format!("{dir}/{rest}"), try_ids_in(&lake, &path)?);
     }
     for file in trial.files() {
-        shape.insert(format!("{} {} {}", file["path"], file["state"], file["checkpoint"]), Vec::new());
+        shape.insert(
+            format!("{} {} {}", file["path"], file["state"], file["checkpoint"]),
+            Vec::new(),
+        );
     }
     Ok(shape)
 }
@@ -615,8 +732,16 @@ fn again(once: &BTreeMap<String, Vec<i64>>, twice: &BTreeMap<String, Vec<i64>>) 
         return Ok(());
     }
     let differs = |(key, ids): &(&String, &Vec<i64>)| once.get(*key) != Some(*ids);
-    let first = twice.iter().find(differs).map(|(key, _)| key.as_str()).unwrap_or("one that is missing");
-    Err(format!("I8: recovered again there are {} facts instead of {}, the first is `{first}`", twice.len(), once.len()))
+    let first = twice
+        .iter()
+        .find(differs)
+        .map(|(key, _)| key.as_str())
+        .unwrap_or("one that is missing");
+    Err(format!(
+        "I8: recovered again there are {} facts instead of {}, the first is `{first}`",
+        twice.len(),
+        once.len()
+    ))
 }
 
 #[test]
@@ -632,17 +757,32 @@ fn i8_recovery_run_twice_is_recovery_run_once() {
                 trial.run();
                 trial
             };
-            for place in ["before_land:3", "after_land:3", "before_commit:1", "before_retire:1"] {
+            for place in [
+                "before_land:3",
+                "after_land:3",
+                "before_commit:1",
+                "before_retire:1",
+            ] {
                 let trial = recovered(&[place]);
                 let once = shape(&trial)?;
                 trial.run();
-                again(&once, &shape(&trial)?).map_err(|violation| format!("{place}, run again: {violation}"))?;
-                for second in ["before_manifest:1", "before_commit:1", "before_retire:1", "before_done:1"] {
-                    if place == "before_retire:1" && !second.ends_with("re:1") && second != "before_done:1" {
+                again(&once, &shape(&trial)?)
+                    .map_err(|violation| format!("{place}, run again: {violation}"))?;
+                for second in [
+                    "before_manifest:1",
+                    "before_commit:1",
+                    "before_retire:1",
+                    "before_done:1",
+                ] {
+                    if place == "before_retire:1"
+                        && !second.ends_with("re:1")
+                        && second != "before_done:1"
+                    {
                         continue;
                     }
                     let twice = shape(&recovered(&[place, second]))?;
-                    again(&once, &twice).map_err(|violation| format!("{place}, then {second}: {violation}"))?;
+                    again(&once, &twice)
+                        .map_err(|violation| format!("{place}, then {second}: {violation}"))?;
                 }
             }
             Ok(())
@@ -663,14 +803,20 @@ fn balanced(trial: &Trial, truth: &Truth) -> Verdict {
     let audit = trial.json(&["audit", "--deep", "--json"]);
     let file = &audit["files"][0];
     for (what, found, wanted) in [
-        ("bytes", &file["bytes"], truth.landed.0 + truth.rejected.0 + truth.skipped),
+        (
+            "bytes",
+            &file["bytes"],
+            truth.landed.0 + truth.rejected.0 + truth.skipped,
+        ),
         ("landed bytes", &file["landed"], truth.landed.0),
         ("rejected bytes", &file["rejected"], truth.rejected.0),
         ("skipped bytes", &file["skipped"], truth.skipped),
         ("records", &file["records"], truth.landed.1),
     ] {
         if *found != wanted {
-            return Err(format!("I9: {what}: {found} in the journal, {wanted} in the file"));
+            return Err(format!(
+                "I9: {what}: {found} in the journal, {wanted} in the file"
+            ));
         }
     }
     let lake = trial.site.lake();
@@ -692,8 +838,12 @@ fn i9_every_byte_and_every_record_is_accounted_for() {
             let bad = "{\"id\": oops}\nnot JSON at all\n[1,2]\n";
             let blank = "\n\r\n   \n\n";
             let good = ids_text(0, 1_000);
-            let (first, second) = good.split_at(good.find("\n{\"id\":500,").expect("record 500") + 1);
-            trial.site.drop_file("a.ndjson", format!("{first}{bad}{blank}{second}").as_bytes());
+            let (first, second) =
+                good.split_at(good.find("\n{\"id\":500,").expect("record 500") + 1);
+            trial.site.drop_file(
+                "a.ndjson",
+                format!("{first}{bad}{blank}{second}").as_bytes(),
+            );
             assert_eq!(trial.run(), Ended::With(0), "{}", trial.site.log());
             let truth = Truth {
                 landed: (good.len() as u64, 1_000),
@@ -719,7 +869,11 @@ fn set_aside(trial: &Trial, name: &str, words: &[String]) -> Verdict {
     if let Some(missing) = words.iter().find(|word| !reason.contains(*word)) {
         return Err(format!("I10: `{name}`: {reason:?} does not say {missing}"));
     }
-    if !trial.site.path(&format!("spool/.quarantine/{name}")).exists() {
+    if !trial
+        .site
+        .path(&format!("spool/.quarantine/{name}"))
+        .exists()
+    {
         return Err(format!("I10: `{name}` does not stand in quarantine"));
     }
     Ok(())
@@ -734,11 +888,23 @@ fn i10_a_file_that_changed_before_it_was_retired_is_quarantined() {
             trial.killed_at("before_retire:1");
             let path = trial.site.path("spool/f0.ndjson");
             let before = fs::metadata(&path).expect("it stands").len();
-            let mut file = fs::OpenOptions::new().append(true).open(&path).expect("a producer goes on");
-            file.write_all(ids_text(9_000, 10).as_bytes()).expect("written");
+            let mut file = fs::OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .expect("a producer goes on");
+            file.write_all(ids_text(9_000, 10).as_bytes())
+                .expect("written");
             let after = fs::metadata(&path).expect("it stands").len();
             let ended = trial.run();
-            set_aside(&trial, "f0.ndjson", &[format!("{before} bytes"), format!("{after} bytes"), "fingerprint".into()])?;
+            set_aside(
+                &trial,
+                "f0.ndjson",
+                &[
+                    format!("{before} bytes"),
+                    format!("{after} bytes"),
+                    "fingerprint".into(),
+                ],
+            )?;
             if ended != Ended::With(3) {
                 return Err(format!("I10: it ended with {ended:?}"));
             }
@@ -757,8 +923,13 @@ fn i10_a_file_that_changed_under_its_checkpoint_is_quarantined() {
             trial.drop_large_file(11_000);
             trial.killed_at("before_commit:1");
             let path = trial.site.path("spool/large.ndjson");
-            let modified = fs::metadata(&path).and_then(|found| found.modified()).expect("a time");
-            let file = fs::OpenOptions::new().write(true).open(&path).expect("it can be written");
+            let modified = fs::metadata(&path)
+                .and_then(|found| found.modified())
+                .expect("a time");
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .expect("it can be written");
             std::os::unix::fs::FileExt::write_at(&file, b"N", 500).expect("written");
             file.set_modified(modified).expect("a time");
             trial.run();
@@ -773,7 +944,10 @@ fn i10_a_file_that_changed_under_its_checkpoint_is_quarantined() {
 fn i10_a_conflict_stops_its_own_pipeline_only() {
     holds_and_can_fail(
         |variant| {
-            let trial = Trial::new(variant, "retire = \"keep\"\n[pipeline.sink]\npath = \"p\"\n");
+            let trial = Trial::new(
+                variant,
+                "retire = \"keep\"\n[pipeline.sink]\npath = \"p\"\n",
+            );
             let config = trial.site.path("lakeward.toml");
             let mut text = fs::read_to_string(&config).expect("a configuration");
             text.push_str("[[pipeline]]\nname = \"q\"\n[pipeline.source]\npath = \"spool_q\"\nready_after = \"0s\"\npoll = \"50ms\"\n[pipeline.sink]\npath = \"q\"\n[pipeline.sink.roll]\nage = \"100ms\"\n");
@@ -783,14 +957,22 @@ fn i10_a_conflict_stops_its_own_pipeline_only() {
             fs::write(trial.site.path("spool/.lakeward-claim.json"), "{}").expect("written");
             let mut agent = trial.spawn(&["run"], "");
             until(&trial, "p halts", || trial.site.log().contains("halted"));
-            fs::write(trial.site.path("spool_q/a.ndjson"), ids_text(0, 10)).expect("a file of the other");
+            fs::write(trial.site.path("spool_q/a.ndjson"), ids_text(0, 10))
+                .expect("a file of the other");
             let start = Instant::now();
             let verdict = loop {
-                let landed = trial.site.lake().visible().iter().any(|path| path.starts_with("q/"));
+                let landed = trial
+                    .site
+                    .lake()
+                    .visible()
+                    .iter()
+                    .any(|path| path.starts_with("q/"));
                 let ended = agent.try_wait().expect("it can be asked");
                 match (landed, ended) {
                     (true, _) => break Ok(()),
-                    (false, Some(status)) => break Err(format!("I10: the other pipeline stopped too: {status}")),
+                    (false, Some(status)) => {
+                        break Err(format!("I10: the other pipeline stopped too: {status}"));
+                    }
                     (false, None) if start.elapsed() > Duration::from_secs(20) => {
                         break Err("I10: the other pipeline lands nothing".to_owned());
                     }
@@ -809,7 +991,11 @@ fn i10_a_conflict_stops_its_own_pipeline_only() {
 fn until(trial: &Trial, what: &str, holds: impl Fn() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(30), "not in time: {what}\n{}", trial.site.log());
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "not in time: {what}\n{}",
+            trial.site.log()
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -827,12 +1013,20 @@ fn watch(trial: &Trial, mut child: Child) -> Peak {
     let process = PathBuf::from(format!("/proc/{}", child.id()));
     while child.try_wait().expect("it can be asked").is_none() {
         let status = fs::read_to_string(process.join("status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        let kibibytes = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let kibibytes =
+            line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
         peak.memory = peak.memory.max(kibibytes.unwrap_or(0) << 10);
         let handles = fs::read_dir(process.join("fd")).map_or(0, Iterator::count);
         peak.handles = peak.handles.max(handles);
-        let staged = trial.staged_copies().iter().filter_map(|path| fs::metadata(path).ok()).map(|found| found.len()).sum();
+        let staged = trial
+            .staged_copies()
+            .iter()
+            .filter_map(|path| fs::metadata(path).ok())
+            .map(|found| found.len())
+            .sum();
         peak.staging = peak.staging.max(staged);
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -845,14 +1039,22 @@ const MIB: u64 = 1 << 20;
 /// The check of I11: memory under the budget plus 64 MiB, and handles and staging under bounds that no input moves.
 fn bounded(peak: &Peak, memory: u64, staging: u64) -> Verdict {
     if peak.memory > memory + 64 * MIB {
-        return Err(format!("I11: {} MiB of memory, the budget is {} MiB", peak.memory / MIB, memory / MIB));
+        return Err(format!(
+            "I11: {} MiB of memory, the budget is {} MiB",
+            peak.memory / MIB,
+            memory / MIB
+        ));
     }
     if peak.handles > 300 {
         return Err(format!("I11: {} open files", peak.handles));
     }
     // Space is looked at once a second, and two batches may wait to land: what is written meanwhile comes on top.
     if peak.staging > staging + 64 * MIB {
-        return Err(format!("I11: {} MiB in staging, the bound is {} MiB", peak.staging / MIB, staging / MIB));
+        return Err(format!(
+            "I11: {} MiB in staging, the bound is {} MiB",
+            peak.staging / MIB,
+            staging / MIB
+        ));
     }
     Ok(())
 }
@@ -869,7 +1071,11 @@ fn i11_memory_is_bounded_whatever_the_size_of_a_file() {
                 &format!("{COLUMNS}[pipeline.sink]\npath = \"p\"\n"),
             );
             trial.drop_large_file(200_000);
-            bounded(&watch(&trial, trial.spawn(&["run", "--once"], "")), memory, 16 * MIB)
+            bounded(
+                &watch(&trial, trial.spawn(&["run", "--once"], "")),
+                memory,
+                16 * MIB,
+            )
         },
         &[("i11-channel-without-bound", "of memory")],
     );
@@ -887,10 +1093,19 @@ fn i11_open_files_are_bounded_whatever_the_partitions() {
             );
             let note = "n".repeat(3000);
             let text: String = (0..12_000)
-                .map(|id| format!("{{\"id\":{id},\"day\":\"d{}\",\"note\":\"{note}\"}}\n", id % 500))
+                .map(|id| {
+                    format!(
+                        "{{\"id\":{id},\"day\":\"d{}\",\"note\":\"{note}\"}}\n",
+                        id % 500
+                    )
+                })
                 .collect();
             trial.site.drop_file("a.ndjson", text.as_bytes());
-            bounded(&watch(&trial, trial.spawn(&["run", "--once"], "")), 64 * MIB, 16 * MIB)
+            bounded(
+                &watch(&trial, trial.spawn(&["run", "--once"], "")),
+                64 * MIB,
+                16 * MIB,
+            )
         },
         &[("i11-handles-kept-open", "open files")],
     );
@@ -908,7 +1123,11 @@ fn i11_staging_is_bounded_whatever_the_backlog() {
                 &format!("{COLUMNS}[pipeline.sink]\npath = \"p\"\nformat = \"ndjson\"\ncompression = \"none\"\n"),
             );
             trial.drop_large_file(200_000);
-            bounded(&watch(&trial, trial.spawn(&["run", "--once"], "")), 512 * MIB, 4 * MIB)
+            bounded(
+                &watch(&trial, trial.spawn(&["run", "--once"], "")),
+                512 * MIB,
+                4 * MIB,
+            )
         },
         &[("i11-staging-without-bound", "in staging")],
     );
@@ -920,13 +1139,18 @@ fn refused(output: &std::process::Output, code: i32, words: &str) -> Verdict {
     if output.status.code() == Some(code) && text.contains(words) {
         return Ok(());
     }
-    Err(format!("I12: a second agent ended with {:?} and was not refused with {code} ({words})", output.status.code()))
+    Err(format!(
+        "I12: a second agent ended with {:?} and was not refused with {code} ({words})",
+        output.status.code()
+    ))
 }
 
 /// A live agent, and what a second one, started beside it, is told.
 fn beside(trial: &Trial, second: impl FnOnce() -> std::process::Output) -> std::process::Output {
     let mut agent = trial.spawn(&["run"], "");
-    until(trial, "the first agent lands", || !trial.site.lake().visible().is_empty());
+    until(trial, "the first agent lands", || {
+        !trial.site.lake().visible().is_empty()
+    });
     let output = second();
     agent.kill().expect("kill -9");
     agent.wait().expect("it ends");
@@ -938,8 +1162,17 @@ impl Trial {
     fn second(&self, config: &str) -> std::process::Output {
         fs::write(self.site.path("second.toml"), config).expect("a configuration");
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lakeward"));
-        command.current_dir(self.site.path("")).env("LAKEWARD_BROKEN", &self.variant);
-        command.args(["--config", "second.toml", "--color", "never", "run", "--once"]);
+        command
+            .current_dir(self.site.path(""))
+            .env("LAKEWARD_BROKEN", &self.variant);
+        command.args([
+            "--config",
+            "second.toml",
+            "--color",
+            "never",
+            "run",
+            "--once",
+        ]);
         command.output().expect("the program starts")
     }
 
@@ -961,7 +1194,10 @@ fn i12_a_journal_has_one_agent() {
             let trial = Trial::new(variant, &soon());
             trial.drop_small_files(1);
             fs::create_dir(trial.site.path("spool2")).expect("a spool");
-            let config = trial.config().replace("\"spool\"", "\"spool2\"").replace("name = \"p\"", "name = \"q\"");
+            let config = trial
+                .config()
+                .replace("\"spool\"", "\"spool2\"")
+                .replace("name = \"p\"", "name = \"q\"");
             let output = beside(&trial, || trial.second(&config));
             refused(&output, 5, "journal")
         },
@@ -980,7 +1216,9 @@ fn i12_a_spool_has_one_agent() {
             copy_files(&trial.site.path("var"), &trial.site.path("var2"));
             let config = trial.config().replace("\"var\"", "\"var2\"");
             let output = beside(&trial, || {
-                until(&trial, "the first agent has the spool", || trial.site.log().matches("started").count() >= 2);
+                until(&trial, "the first agent has the spool", || {
+                    trial.site.log().matches("started").count() >= 2
+                });
                 trial.second(&config)
             });
             refused(&output, 5, "spool")

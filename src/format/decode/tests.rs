@@ -13,7 +13,6 @@ use crate::schema::{
     first_schema, parse_type,
 };
 use crate::segment::{BatchNumber, Digest, FileId, RelativePath, Segment};
-use crate::sink::SegmentOutcome;
 
 fn settings() -> SchemaSettings {
     SchemaSettings {
