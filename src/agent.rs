@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AgentSettings, Config, PipelineSettings};
+use crate::crash;
 use crate::journal::sqlite::SqliteJournal;
 use crate::journal::{Journal, JournalError, Request};
 use crate::lake;
@@ -304,6 +305,10 @@ fn spawn(
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.run()))
             .unwrap_or_else(|_| Err(Halt::Bug("the pipeline's thread panicked".into())));
         let halt = result.err().or_else(|| left_undone(&pipeline));
+        // I10: what cannot be right stops its pipeline and no other.
+        if halt.is_some() && crash::broken("i10-one-halt-stops-all") {
+            pipeline.orders.stop.set("another pipeline has halted");
+        }
         let reason = halt
             .as_ref()
             .map_or_else(|| done_reason(&pipeline), ToString::to_string);

@@ -67,14 +67,19 @@ impl Committer {
         self.follow_up(batch)
     }
 
-    fn land_all(&self, batch: &BatchRow, fresh: bool) -> Result<Manifest, Halt> {
+    pub(super) fn land_all(&self, batch: &BatchRow, fresh: bool) -> Result<Manifest, Halt> {
         let mut manifest = batch.manifest.clone();
-        self.write_manifests(&manifest)?;
+        // I4 names-first.
+        if !crash::broken("i4-land-before-manifest") {
+            self.write_manifests(&manifest)?;
+        }
         let files = data_files(&manifest)?.to_vec();
         let again: Vec<u32> = self
             .land_files(&manifest, &files, fresh)?
             .into_iter()
-            .filter(|number| !may_be_lost(&manifest, *number))
+            .filter(|number| {
+                !may_be_lost(&manifest, *number) && !crash::broken("i7-never-encoded-again")
+            })
             .collect();
         if again.is_empty() {
             return Ok(manifest);
@@ -179,7 +184,14 @@ impl Committer {
 
     /// The loop: observe, [`next_step`], perform. `false`: the staged copy is lost and nothing stands at the final path.
     fn land_file(&self, manifest: &Manifest, file: &DataFile, fresh: bool) -> Result<bool, Halt> {
-        let path = LakePath::new(&file.path).map_err(Halt::Stopped)?;
+        let mut path = LakePath::new(&file.path).map_err(Halt::Stopped)?;
+        // I1 once: every file of the batch, under the very name that was staged (I8).
+        if crash::broken("i1-file-not-landed") && file.number == 1 {
+            return Ok(true);
+        }
+        if crash::broken("i8-lands-under-a-new-name") && !fresh {
+            path = renamed(&path)?;
+        }
         let staged_path = self.staging_dir.join(&file.staged);
         let mut mark = Mark {
             journal: manifest.journal,
@@ -209,6 +221,9 @@ impl Committer {
                 Step::MakeDurable => {
                     self.ports.lake.make_durable(&path)?;
                     sight.landed = Some(FinalCopy::Durable);
+                }
+                Step::Verify if crash::broken("i2-staged-copy-not-verified") => {
+                    sight.staged = StagedCopy::Good;
                 }
                 Step::Verify => match verify(&staged_path, &file.copies)? {
                     Some(copy) => {
@@ -469,6 +484,12 @@ fn last_copy(file: &DataFile) -> Result<DataFileCopy, Halt> {
         .last()
         .copied()
         .ok_or_else(|| Halt::Bug(format!("`{}` has no digest", file.path)))
+}
+
+/// Another name at each attempt, which recovery must never take: for the broken variant of I8 alone.
+fn renamed(path: &LakePath) -> Result<LakePath, Halt> {
+    let stem = path.as_str().trim_end_matches(".parquet");
+    LakePath::new(&format!("{stem}{}.parquet", std::process::id())).map_err(Halt::Bug)
 }
 
 /// Which recorded copy the staged file is; `None` if it is gone or none of them.

@@ -527,6 +527,15 @@ impl Coordinator<'_> {
         let manifest = request.manifest.clone();
         let newest = request.schemas.last().map(|(version, _)| *version);
         info!(pipeline = %self.pipeline.settings.name, batch = %number, reason = reason.as_str(), "rolled");
+        if crash::broken("i4-land-before-stage") {
+            let early = BatchRow {
+                number,
+                state: BatchState::Staged,
+                manifest: manifest.clone(),
+                files: Vec::new(),
+            };
+            self.committer.land_all(&early, true)?;
+        }
         crash::place("before_stage");
         self.pipeline.ports.journal.stage(request)?;
         if let Some(newest) = newest {
@@ -675,7 +684,8 @@ impl Coordinator<'_> {
                 )));
             }
         }
-        if agent.staging_bytes_max > 0 {
+        // I11 bounded.
+        if agent.staging_bytes_max > 0 && !crash::broken("i11-staging-without-bound") {
             let staged = staged_bytes(&self.pipeline.staging_dir)?;
             if staged > agent.staging_bytes_max {
                 return Ok(Some(format!(

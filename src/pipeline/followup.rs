@@ -26,6 +26,9 @@ const TARGETS_MAX: u32 = 10_000;
 impl Committer {
     pub(super) fn follow_up(&self, batch: &BatchRow) -> Result<(), Halt> {
         crash::place("before_retire");
+        if crash::broken("i6-retire-what-is-read") {
+            self.retire_what_is_read()?;
+        }
         if self.retire != Retire::Keep {
             self.retire_committed()?;
         }
@@ -51,6 +54,19 @@ impl Committer {
             .files_in(&self.pipeline, &[FileState::Committed])?;
         for group in rows.chunks(RETIRE_GROUP) {
             self.retire_group(group)?;
+        }
+        Ok(())
+    }
+
+    /// What I6 forbids, for its broken variant alone.
+    fn retire_what_is_read(&self) -> Result<(), Halt> {
+        let spool = &self.ports.spool;
+        for row in self
+            .ports
+            .journal
+            .files_in(&self.pipeline, &[FileState::Reading])?
+        {
+            spool.retire(&row.path, &row.stat, &spool.retire_target(&row.path, 0))?;
         }
         Ok(())
     }

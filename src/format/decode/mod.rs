@@ -42,7 +42,6 @@ use super::{FileContext, InputFormat};
 use crate::record::{Kind, Tape};
 use crate::schema::{NewColumns, Schema, SchemaRegistry};
 use crate::segment::{BatchNumber, RelativePath, Segment};
-use crate::sink::SegmentOutcome;
 
 /// Of the decoding rules; recorded with each batch, so that a re-encode can be told to be the same or not.
 pub const DECODER_VERSION: u32 = 1;
@@ -75,6 +74,14 @@ pub struct Reject {
     pub segment: u32,
     /// The record's number within the segment, from 0.
     pub ordinal: u32,
+}
+
+/// What became of one segment's records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentOutcome {
+    pub rejected: u64,
+    pub rejected_bytes: u64,
+    pub skipped_bytes: u64,
 }
 
 /// What [`Decoder::take`] hands over.

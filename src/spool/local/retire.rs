@@ -21,6 +21,7 @@ use super::LocalSpool;
 use super::directory::{Directory, failure};
 use super::names::DELETE_PREFIX;
 use super::relocate::{Moved, Relocation, begins_with, may_be_copy};
+use crate::crash;
 use crate::segment::{FileStat, RelativePath};
 use crate::spool::{Retire, Retired, SpoolError};
 
@@ -39,7 +40,13 @@ impl LocalSpool {
         let Some(from) = root.below(path.parent())? else {
             return self.look_for_retired(&root, None, path, stat, target);
         };
-        match from.stat(path.name())? {
+        // I1 and I10: only the recorded identity is retired, whatever has its name by now.
+        let here = from.stat(path.name())?;
+        let stat = match &here {
+            Some(here) if crash::broken("i1-retire-by-path") => here,
+            _ => stat,
+        };
+        match here {
             Some(here) if here.untouched(stat) => {}
             Some(here) if here.inode == stat.inode => {
                 return self.look_at_changed(&root, &from, path, stat, target, here);

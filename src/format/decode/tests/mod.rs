@@ -10,13 +10,13 @@ use arrow::datatypes::TimestampMicrosecondType;
 use arrow::util::display::array_value_to_string;
 
 use super::{DecodeContext, DecodedBatch, Decoder, Inference, Reject};
+use crate::format::decode::SegmentOutcome;
 use crate::format::{Compression, CsvSettings, FileContext, InputFormat, ReadingSettings};
 use crate::schema::{
     Metadata, Names, NewColumns, Schema, SchemaMode, SchemaRegistry, SchemaSettings, TimestampUnit,
     first_schema, parse_type,
 };
 use crate::segment::{BatchNumber, Digest, FileId, RelativePath, Segment};
-use crate::sink::SegmentOutcome;
 
 fn settings() -> SchemaSettings {
     SchemaSettings {
