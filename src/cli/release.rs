@@ -38,7 +38,7 @@ fn find<'a>(
         found.extend(row.map(|row| (pipeline.to_owned(), row)));
     }
     found.retain(|(_, row)| {
-        row.state == FileState::Quarantined || row.quarantined_to.is_some()
+        row.state == FileState::Quarantined || crate::operator::aside(row).is_some()
     });
     match found.len() {
         1 => Ok(found.remove(0).1),
