@@ -292,6 +292,11 @@ impl OwnMinio {
             && line.contains(" 200 ")
     }
 
+    /// Where it keeps its buckets.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     /// As a power cut.
     pub fn down(&mut self) {
         if let Some(mut process) = self.process.take() {

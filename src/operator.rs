@@ -52,8 +52,10 @@ fn release(
 ) -> Result<String, Halt> {
     let place_of_file = spool_of(journal, spools, row)?;
     let (spool, root) = (&place_of_file.spool, &place_of_file.root);
-    let place = row.quarantined_to.as_ref().map(PathBuf::from);
-    let aside = place.filter(|place| place.symlink_metadata().is_ok());
+    let aside = aside(row);
+    if row.state != FileState::Quarantined && aside.is_none() {
+        return Err(Halt::Stopped(format!("release `{}`: it is not quarantined", row.path)));
+    }
     let home = spool.stat(&row.path)?;
     if aside.is_none() && home.is_none() {
         return Err(Halt::Stopped(format!(
@@ -103,6 +105,13 @@ fn release(
         "`{}` goes on at offset {}",
         row.path, row.checkpoint
     ))
+}
+
+/// Where the file stands that was set aside: also after a release that was killed before it was moved back.
+#[must_use]
+pub fn aside(row: &FileRow) -> Option<PathBuf> {
+    let place = PathBuf::from(row.quarantined_to.as_ref()?);
+    place.symlink_metadata().is_ok().then_some(place)
 }
 
 fn spool_of<'a>(
@@ -160,6 +169,7 @@ fn open_released(
 }
 
 fn move_back(aside: &Path, root: &Path, row: &FileRow) -> Result<(), Halt> {
+    crate::crash::place("before_move_back");
     let home = root.join(row.path.as_path());
     rustix::fs::renameat_with(
         rustix::fs::CWD,

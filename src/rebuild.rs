@@ -185,7 +185,7 @@ fn read_manifests(place: &Place) -> Result<BTreeMap<JournalId, Vec<Manifest>>, H
     Ok(journals)
 }
 
-/// The journal and all that were closed in favour of it, oldest first.
+/// The journal and all that it was rebuilt from, oldest first.
 fn chain(journals: &BTreeMap<JournalId, Vec<Manifest>>, newest: JournalId) -> Vec<JournalId> {
     let mut chain = vec![newest];
     loop {
@@ -193,7 +193,7 @@ fn chain(journals: &BTreeMap<JournalId, Vec<Manifest>>, newest: JournalId) -> Ve
         let before = journals.iter().find(|(id, manifests)| {
             !chain.contains(id)
                 && manifests.iter().any(|manifest| {
-                    matches!(&manifest.body, ManifestBody::Tombstone(t) if t.successor == first)
+                    matches!(&manifest.body, ManifestBody::Tombstone(t) if t.successor == first && !t.adopted)
                 })
         });
         match before {
@@ -322,7 +322,7 @@ fn close(lake: &dyn Lake, belief: &Belief, successor: JournalId) -> Result<(), H
             revision: 0,
             committed: BatchNumber(0),
             lake: lake.identity().to_owned(),
-            body: ManifestBody::Tombstone(Tombstone { successor }),
+            body: ManifestBody::Tombstone(Tombstone { successor, adopted: false }),
         };
         let path = naming::manifest_path(&belief.pipeline, belief.journal, number, 0);
         if lake.create(&path, &tombstone.to_json())? == Created::Ours {
@@ -352,7 +352,7 @@ pub fn close_foreign(
         revision: 0,
         committed: BatchNumber(0),
         lake: lake.identity().to_owned(),
-        body: ManifestBody::Tombstone(Tombstone { successor }),
+        body: ManifestBody::Tombstone(Tombstone { successor, adopted: true }),
     };
     lake.create(
         &naming::manifest_path(pipeline, journal, number, 0),

@@ -105,7 +105,7 @@ fn words(journal: &dyn Journal, pipeline: &str, row: FileRow) -> anyhow::Result<
         records: row.records,
         rejects: row.rejected,
         reason: row.reason,
-        quarantined_to: row.quarantined_to,
+        quarantined_to: row.quarantined_to.filter(|_| row.state == FileState::Quarantined),
         batches,
         data_files,
     })

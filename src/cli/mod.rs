@@ -124,6 +124,7 @@ fn explain(format: args::LogFormat, error: &anyhow::Error) -> Exit {
 /// # Errors
 /// stdout cannot be written, for instance because a disk is full.
 pub fn print(text: &str) -> anyhow::Result<()> {
+    let text = crate::config::redact::mask(text);
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

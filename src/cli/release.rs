@@ -43,7 +43,9 @@ fn find<'a>(
         let row = super::done(journal.file_at(pipeline, path).map_err(Into::into))?;
         found.extend(row.map(|row| (pipeline.to_owned(), row)));
     }
-    found.retain(|(_, row)| row.state == FileState::Quarantined || row.quarantined_to.is_some());
+    found.retain(|(_, row)| {
+        row.state == FileState::Quarantined || crate::operator::aside(row).is_some()
+    });
     match found.len() {
         1 => Ok(found.remove(0).1),
         0 => Err(Failure::new(

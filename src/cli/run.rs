@@ -165,15 +165,11 @@ fn write_report(args: &Run, endings: &[Ending]) -> anyhow::Result<()> {
     let report = Report {
         pipelines: endings.iter().map(|ending| &ending.report).collect(),
     };
-    let mut text = serde_json::to_vec_pretty(&report)?;
-    text.push(b'\n');
-    write_atomically(path, &text).map_err(|e| {
-        Failure::new(
-            Exit::Stopped,
-            format!("write report `{}`: {e}", path.display()),
-        )
-        .into()
-    })
+    let mut text = serde_json::to_string_pretty(&report)?;
+    text.push('\n');
+    // A reason to exit may quote what a library said.
+    write_atomically(path, crate::config::redact::mask(&text).as_bytes())
+        .map_err(|e| Failure::new(Exit::Stopped, format!("write report `{}`: {e}", path.display())).into())
 }
 
 fn write_atomically(path: &Path, text: &[u8]) -> std::io::Result<()> {

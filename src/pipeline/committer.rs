@@ -74,22 +74,19 @@ impl Committer {
             self.write_manifests(&manifest)?;
         }
         let files = data_files(&manifest)?.to_vec();
-        let again: Vec<u32> = self
+        let (lost, again): (Vec<u32>, Vec<u32>) = self
             .land_files(&manifest, &files, fresh)?
             .into_iter()
-            .filter(|number| {
-                !may_be_lost(&manifest, *number) && !crash::broken("i7-never-encoded-again")
-            })
-            .collect();
+            .partition(|number| may_be_lost(&manifest, *number));
         if again.is_empty() {
-            return Ok(manifest);
+            return self.settle_loss(manifest, &lost);
         }
         manifest = self.encode_again(batch, &manifest, &again)?;
         let files = data_files(&manifest)?.to_vec();
         self.write_manifests(&manifest)?;
         let lost = self.land_files(&manifest, &files, false)?;
         if lost.iter().all(|number| may_be_lost(&manifest, *number)) {
-            return Ok(manifest);
+            return self.settle_loss(manifest, &lost);
         }
         Err(Halt::NotDone(format!(
             "batch {} of pipeline `{}`: staged copies vanish while they are landed; is something emptying `{}`?",
@@ -97,6 +94,27 @@ impl Committer {
             self.pipeline,
             self.staging_dir.display()
         )))
+    }
+
+    /// What an operator gave up is known exactly only now, when all else has landed: said in the log and in a revision.
+    fn settle_loss(&self, mut manifest: Manifest, lost: &[u32]) -> Result<Manifest, Halt> {
+        let ManifestBody::Batch(facts) = &mut manifest.body else {
+            return Ok(manifest);
+        };
+        if facts.lost_files.is_empty() {
+            return Ok(manifest);
+        }
+        let gone = facts.data_files.iter().filter(|file| lost.contains(&file.number));
+        let (records, paths): (Vec<u64>, Vec<&str>) = gone.map(|file| (file.records, file.path.as_str())).unzip();
+        warn!(pipeline = %self.pipeline, batch = %manifest.batch, records = records.iter().sum::<u64>(), data_files = paths.join(" "), "lost, as an operator accepted");
+        if facts.lost_files == lost {
+            return Ok(manifest);
+        }
+        facts.lost_files = lost.to_vec();
+        manifest.revision += 1;
+        self.ports.journal.revise(&manifest)?;
+        self.write_manifest(&manifest)?;
+        Ok(manifest)
     }
 
     /// I4 names-first: durable before the first data file is visible. Revision 0 always comes first, since its dense
@@ -129,7 +147,7 @@ impl Committer {
             }) => Err(start::closed(
                 &self.pipeline,
                 manifest.journal,
-                tombstone.successor,
+                &tombstone,
             )),
             Ok(_) => Err(Halt::Stopped(format!(
                 "create manifest `{path}`: one with other segments or names is there, so this journal is older than its lake; run `lakeward rebuild`"

@@ -177,9 +177,13 @@ impl Committer {
         let stat = self.ports.spool.stat(&row.path)?.unwrap_or(row.stat);
         let note = json!({
             "path": row.path,
+            "pipeline": self.pipeline,
             "reason": reason,
             "checkpoint": row.checkpoint,
-            "pipeline": self.pipeline,
+            "recorded": row.stat,
+            "found": stat,
+            "fingerprint": row.fingerprint,
+            "found_fingerprint": crate::source::fingerprint_now(self.ports.spool.as_ref(), &row.path),
         });
         if let Some(place) = self.ports.spool.quarantine(&row.path, &stat, &note)? {
             self.ports

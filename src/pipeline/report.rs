@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use crate::protocol::{DataFileKind, Manifest, RollReason};
+use crate::protocol::{DataFile, DataFileKind, Manifest, RollReason};
 
 /// One element of `pipelines` in the report.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -92,7 +92,8 @@ impl Tally {
             report.records_rejected += segment.rejected;
             report.bytes_read += segment.to - segment.from;
         }
-        for file in &membership.data_files {
+        let landed = |file: &&DataFile| !membership.lost_files.contains(&file.number);
+        for file in membership.data_files.iter().filter(landed) {
             match file.kind {
                 DataFileKind::Data => {
                     report.records_landed += file.records;

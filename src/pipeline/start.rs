@@ -3,6 +3,7 @@
 //! | found | answer |
 //! | --- | --- |
 //! | the spool is locked | locked (5) |
+//! | no manifest at all, and the journal has staged batches there | the lake is not there (an unmounted disk): stop |
 //! | no claim, and the journal never saw the pipeline | claim it |
 //! | no claim, and the journal knows one | the spool is not there (an unmounted disk): stop |
 //! | a claim of another journal or pipeline | stop, both names, `rebuild` or `adopt` |
@@ -20,7 +21,7 @@ use crate::crash;
 use crate::journal::PipelineRow;
 use crate::lake::Lake;
 use crate::naming::{self, LakePath};
-use crate::protocol::{Manifest, ManifestBody};
+use crate::protocol::{Manifest, ManifestBody, Tombstone};
 use crate::segment::{BatchNumber, JournalId};
 use crate::spool::{Claim, Spool};
 
@@ -40,6 +41,9 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
         ))
     })?;
     let known = known_row(ports, name)?;
+    if let Some(row) = &known {
+        refuse_absent_lake(ports, row)?;
+    }
     let claim = claim(pipeline, known.as_ref())?;
     check_lake(ports, known.as_ref(), name)?;
     probe(ports.lake.as_ref(), wants_conditions(pipeline))?;
@@ -134,6 +138,42 @@ fn claim(pipeline: &Pipeline, known: Option<&PipelineRow>) -> Result<Claim, Halt
     Ok(claim)
 }
 
+/// A mount point without its disk is an empty directory: what would land there is gone as soon as the disk comes back,
+/// and the spooled files are retired by then.
+fn refuse_absent_lake(ports: &Ports, row: &PipelineRow) -> Result<(), Halt> {
+    let lake = ports.lake.as_ref();
+    if row.staged.0 == 0 || row.lake != lake.identity() {
+        return Ok(());
+    }
+    let own = naming::manifest_dir(&row.name, ports.journal.id());
+    // A rebuilt journal has none of its own yet; those that it was rebuilt from do.
+    let all = LakePath::new(&format!("{}/manifests/{}", naming::METADATA_DIR, row.name)).map_err(Halt::Bug)?;
+    for dir in [&own, &all] {
+        let mut found = false;
+        lake.list(dir, &mut |_| found = true)?;
+        if found {
+            return Ok(());
+        }
+    }
+    Err(Halt::Stopped(format!(
+        "lake `{}` holds no manifest of pipeline `{}`, of which journal {} has staged {} batches there: is it mounted, and is it the right root or bucket? If it was emptied on purpose, say so by an empty file `{own}/emptied` in it",
+        lake.identity(),
+        row.name,
+        ports.journal.id(),
+        row.staged
+    )))
+}
+
+/// Leaves word in a new lake that this journal's earlier batches are in another one, see [`refuse_absent_lake`].
+fn note_move(ports: &Ports, row: &PipelineRow) -> Result<(), Halt> {
+    let own = naming::manifest_dir(&row.name, ports.journal.id());
+    let path = LakePath::new(&format!("{own}/moved-after-{}", row.staged)).map_err(Halt::Bug)?;
+    let text = format!("batches up to {} are in lake `{}`\n", row.staged, row.lake);
+    // One that is there, from a move to and fro, says the same.
+    ports.lake.create(&path, text.as_bytes())?;
+    Ok(())
+}
+
 fn check_lake(ports: &Ports, known: Option<&PipelineRow>, name: &str) -> Result<(), Halt> {
     let Some(row) = known else { return Ok(()) };
     if row.lake == ports.lake.identity() {
@@ -146,6 +186,9 @@ fn check_lake(ports: &Ports, known: Option<&PipelineRow>, name: &str) -> Result<
             batch.number,
             row.lake
         )));
+    }
+    if row.staged.0 > 0 {
+        note_move(ports, row)?;
     }
     ports.journal.set_lake(name, ports.lake.identity())?;
     info!(pipeline = name, from = %row.lake, to = ports.lake.identity(), "the lake changed");
@@ -177,37 +220,24 @@ fn refuse_foreign_manifests(
     };
     let text = lake.read(&path)?.unwrap_or_default();
     match Manifest::from_json(&text).map(|manifest| manifest.body) {
-        Ok(ManifestBody::Tombstone(tombstone)) => {
-            Err(closed(pipeline, journal, tombstone.successor))
-        }
+        Ok(ManifestBody::Tombstone(tombstone)) => Err(closed(pipeline, journal, &tombstone)),
         _ => Err(Halt::Stopped(format!(
             "journal {journal} knows pipeline `{pipeline}` up to batch {staged}, but the lake holds its manifest of batch {batch} (`{path}`): this journal is an old copy; run `lakeward rebuild`"
         ))),
     }
 }
 
-/// An empty directory where a disk should be mounted looks like a new lake, and is not one if anything was ever committed to it.
-fn refuse_empty_lake(lake: &dyn Lake, pipeline: &str, committed: BatchNumber) -> Result<(), Halt> {
-    if committed == BatchNumber(0) {
-        return Ok(());
-    }
-    let dir = LakePath::new(&format!("{}/manifests/{pipeline}", naming::METADATA_DIR))
-        .map_err(Halt::Bug)?;
-    let mut manifests = 0_u64;
-    lake.list(&dir, &mut |_| manifests += 1)?;
-    if manifests > 0 {
-        return Ok(());
-    }
-    Err(Halt::Stopped(format!(
-        "lake `{}` holds no manifest of pipeline `{pipeline}`, of which {committed} batches were committed to it: it is perhaps not mounted, or `lake.root` names another place; nothing was landed",
-        lake.identity()
-    )))
-}
-
-pub(super) fn closed(pipeline: &str, journal: JournalId, successor: JournalId) -> Halt {
-    Halt::Stopped(format!(
-        "journal {journal} of pipeline `{pipeline}` was closed by a rebuild; journal {successor} has taken over: stop this agent for good, or remove its state directory and run `lakeward rebuild`"
-    ))
+pub(super) fn closed(pipeline: &str, journal: JournalId, tombstone: &Tombstone) -> Halt {
+    let successor = tombstone.successor;
+    Halt::Stopped(if tombstone.adopted {
+        format!(
+            "the spool of pipeline `{pipeline}` was given to journal {successor} by `lakeward adopt`, and journal {journal} is closed for this pipeline: stop this agent for good, or give the pipeline another name and a spool of its own"
+        )
+    } else {
+        format!(
+            "journal {journal} of pipeline `{pipeline}` was closed by a rebuild; journal {successor} has taken over: stop this agent for good, or remove its state directory and run `lakeward rebuild`"
+        )
+    })
 }
 
 /// The claim, from the spool or, where the spool cannot be written, from the lake.
@@ -220,17 +250,19 @@ pub fn read_claim(
         return Ok(Some(claim));
     }
     let directory = spool.directory()?;
-    let Some((_, path)) = newest_lake_claim(lake, pipeline)? else {
-        return Ok(None);
-    };
-    let text = lake.read(&path)?.unwrap_or_default();
-    let claim: Claim = serde_json::from_slice(&text).map_err(|e| {
-        Halt::Stopped(format!(
-            "claim `{path}` in the lake cannot be read ({e}): look at it, and remove it if it is not a claim"
-        ))
-    })?;
-    // Another directory under the path means that the spool is not there.
-    Ok((claim.directory == Some(directory)).then_some(claim))
+    for (_, path) in lake_claims(lake, pipeline)?.into_iter().rev() {
+        let text = lake.read(&path)?.unwrap_or_default();
+        let claim: Claim = serde_json::from_slice(&text).map_err(|e| {
+            Halt::Stopped(format!(
+                "claim `{path}` in the lake cannot be read ({e}): look at it, and remove it if it is not a claim"
+            ))
+        })?;
+        // That of another directory is another agent's, whose pipeline has the same name; or this spool is not there.
+        if claim.directory == Some(directory) {
+            return Ok(Some(claim));
+        }
+    }
+    Ok(None)
 }
 
 /// Writes a claim into the spool or, where that cannot be written, as the next numbered claim into the lake.
@@ -239,7 +271,9 @@ pub fn write_claim(spool: &dyn Spool, lake: &dyn Lake, mut claim: Claim) -> Resu
         return Ok(());
     }
     claim.directory = Some(spool.directory()?);
-    let number = newest_lake_claim(lake, &claim.pipeline)?.map_or(0, |(number, _)| number + 1);
+    let number = lake_claims(lake, &claim.pipeline)?
+        .last()
+        .map_or(0, |(number, _)| number + 1);
     let path = lake_claim_path(&claim.pipeline, number)?;
     let text = serde_json::to_vec_pretty(&claim).map_err(|e| Halt::Bug(e.to_string()))?;
     match lake.create(&path, &text)? {
@@ -259,10 +293,10 @@ fn lake_claim_path(pipeline: &str, number: u64) -> Result<LakePath, Halt> {
     LakePath::new(&path).map_err(Halt::Bug)
 }
 
-/// Claims in the lake are created and never overwritten: the highest number holds.
-fn newest_lake_claim(lake: &dyn Lake, pipeline: &str) -> Result<Option<(u64, LakePath)>, Halt> {
+/// Claims in the lake are created and never overwritten: of those for one directory the highest number holds. By number.
+fn lake_claims(lake: &dyn Lake, pipeline: &str) -> Result<Vec<(u64, LakePath)>, Halt> {
     let dir = LakePath::new(&format!("{}/claims", naming::METADATA_DIR)).map_err(Halt::Bug)?;
-    let mut newest: Option<(u64, LakePath)> = None;
+    let mut claims: Vec<(u64, LakePath)> = Vec::new();
     lake.list(&dir, &mut |entry| {
         let Some(rest) = entry
             .path
@@ -280,11 +314,10 @@ fn newest_lake_claim(lake: &dyn Lake, pipeline: &str) -> Result<Option<(u64, Lak
             },
             None => return,
         };
-        if newest.as_ref().is_none_or(|(highest, _)| number > *highest) {
-            newest = Some((number, entry.path));
-        }
+        claims.push((number, entry.path));
     })?;
-    Ok(newest)
+    claims.sort_unstable_by_key(|(number, _)| *number);
+    Ok(claims)
 }
 
 /// 64 bits from the kernel.

@@ -42,6 +42,10 @@ pub enum ManifestBody {
 pub struct Tombstone {
     /// The journal that took over.
     pub successor: JournalId,
+    /// An operator gave the spool to another journal (`adopt`), which believes nothing of what this one wrote. Otherwise
+    /// it was rebuilt from this one's manifests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 /// What a batch is made of. Indices (`file`) count within this manifest.

@@ -34,7 +34,7 @@ use crate::format::frame::Framed;
 use crate::format::{FileContext, ReadingSettings};
 use crate::journal::{FileRow, FileState};
 use crate::segment::{Digest, FileId, FileStat, RelativePath, Segment};
-use crate::spool::{Found, Retire};
+use crate::spool::{Found, Retire, Spool};
 
 /// Skipped files are journaled in groups.
 const SKIPS_MAX: usize = 1000;
@@ -587,7 +587,7 @@ impl Source {
             "recorded": row.stat,
             "found": now,
             "fingerprint": row.fingerprint,
-            "found_fingerprint": self.fingerprint_now(&row.path),
+            "found_fingerprint": fingerprint_now(&*self.spool, &row.path),
         });
         match self.spool.quarantine(&row.path, now, &facts) {
             Ok(Some(place)) => {
@@ -603,12 +603,6 @@ impl Source {
         }
         self.seen.insert(key_of(&row.path), *now, Why::Settled);
         Ok(())
-    }
-
-    /// For the reason that lies beside a quarantined file; as good as it can be had.
-    fn fingerprint_now(&self, path: &RelativePath) -> Option<Digest> {
-        let (file, stat) = self.spool.open(path).ok()??;
-        fingerprint_of(file, &stat).ok()?
     }
 
     /// A file that lands nothing, as its content is that of `landed`; the pipeline retires it. All its bytes count as skipped (I9).
@@ -647,6 +641,12 @@ impl Source {
         self.journal.skip(&self.pipeline, &rows)?;
         Ok(())
     }
+}
+
+/// For the reason that lies beside a quarantined file; as good as it can be had.
+pub fn fingerprint_now(spool: &dyn Spool, path: &RelativePath) -> Option<Digest> {
+    let (file, stat) = spool.open(path).ok()??;
+    fingerprint_of(file, &stat).ok()?
 }
 
 /// A file whose segments are being handed out.

@@ -39,6 +39,7 @@ use std::time::Duration;
 
 pub use backlog::Backlog;
 pub use error::SourceError;
+pub use intake::fingerprint_now;
 pub use run::Source;
 pub use sample::{SampleLimits, Visit};
 pub use segment_reader::{ReadError, SegmentReader};

@@ -135,7 +135,7 @@ pub(super) fn quarantine(
     }
     payloads::drop_waiting(conn, pipeline.id, row.id)?;
     conn.prepare_cached(
-        "UPDATE file SET state = 3, reason = ?2, put_end = staged_end, changed_ns = ?3 WHERE id = ?1",
+        "UPDATE file SET state = 3, reason = ?2, put_end = staged_end, quarantined_to = NULL, changed_ns = ?3 WHERE id = ?1",
     )?
     .execute(params![row.id.0, reason, now_ns])?;
     Ok(())
@@ -176,7 +176,8 @@ pub(super) fn skip(conn: &Connection, now_ns: i64, pipeline: &str, files: &[File
     Ok(())
 }
 
-/// What was learned of the former content's end no longer holds: the source finds out again.
+/// What was learned of the former content's end no longer holds: the source finds out again. Where the file stands is kept:
+/// it has yet to be moved back.
 pub(super) fn release(
     conn: &Connection,
     now_ns: i64,
@@ -202,7 +203,7 @@ pub(super) fn release(
     stage::refuse_twin(conn, known.pipeline, &again)?;
     conn.prepare_cached(
         "UPDATE file SET state = 0, path = ?2, path_hash = ?3, inode = ?4, device = ?5, size = ?6, mtime_ns = ?7, \
-           put_end = staged_end, decoded = NULL, fingerprint = NULL, torn = NULL, reason = NULL, quarantined_to = NULL, \
+           put_end = staged_end, decoded = NULL, fingerprint = NULL, torn = NULL, reason = NULL, \
            retire_target = NULL, changed_ns = ?8 WHERE id = ?1",
     )?
     .execute(params![
