@@ -479,14 +479,27 @@ fn a_file_changed_while_it_is_read_is_quarantined_and_the_others_go_on() {
     site.drop_ids("a.ndjson", 0, 100_000);
     // Staged up to the middle; the rest is read by the next run and is another by then.
     assert!(site.killed_at("before_stage", 2));
-    let mut file = fs::OpenOptions::new().append(true).open(site.path("spool/a.ndjson")).unwrap();
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(site.path("spool/a.ndjson"))
+        .unwrap();
     file.write_all(ids_text(900_000, 1).as_bytes()).unwrap();
     site.drop_ids("b.ndjson", 200_000, 100);
     site.expect(3, &["run", "--once"]);
     let found = site.lake().ids();
-    assert_eq!(found.len() - 100, found.iter().filter(|id| **id < 100_000).count());
-    assert!(found.len() > 100 && found.len() < 100_100, "{}", found.len());
-    assert!(found.windows(2).all(|pair| pair[0] != pair[1]), "a record landed twice");
+    assert_eq!(
+        found.len() - 100,
+        found.iter().filter(|id| **id < 100_000).count()
+    );
+    assert!(
+        found.len() > 100 && found.len() < 100_100,
+        "{}",
+        found.len()
+    );
+    assert!(
+        found.windows(2).all(|pair| pair[0] != pair[1]),
+        "a record landed twice"
+    );
     both_fingerprints(&site, "a.ndjson");
     site.expect(0, &["audit", "--deep"]);
 }
@@ -594,10 +607,18 @@ fn several_pipelines_fail_alone_and_each_says_how_it_ended() {
 fn a_deadline_ends_a_run_with_75_and_the_next_one_goes_on() {
     let site = Site::local(&small_batches().replace("ready_after = \"0s\"", ""));
     let text = fs::read_to_string(site.path("lakeward.toml")).unwrap();
-    fs::write(site.path("lakeward.toml"), text.replace("ready_after = \"0s\"", "ready_after = \"30s\"")).unwrap();
+    fs::write(
+        site.path("lakeward.toml"),
+        text.replace("ready_after = \"0s\"", "ready_after = \"30s\""),
+    )
+    .unwrap();
     let next = site.drop_ids("a.ndjson", 0, 100);
     let stopped = site.expect(75, &["run", "--once", "--deadline", "1s"]);
-    assert!(stderr(&stopped).contains("the deadline came"), "{}", stderr(&stopped));
+    assert!(
+        stderr(&stopped).contains("the deadline came"),
+        "{}",
+        stderr(&stopped)
+    );
     fs::write(site.path("lakeward.toml"), text).unwrap();
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..next);
@@ -616,10 +637,16 @@ fn sigterm_lands_what_is_open_and_is_0_as_a_daemon_and_75_before_the_spool_is_dr
     assert_eq!(site.lake().ids().len(), 300);
     // A file that becomes ready only much later keeps a --once run waiting.
     let text = fs::read_to_string(site.path("lakeward.toml")).unwrap();
-    fs::write(site.path("lakeward.toml"), text.replace("ready_after = \"0s\"", "ready_after = \"1h\"")).unwrap();
+    fs::write(
+        site.path("lakeward.toml"),
+        text.replace("ready_after = \"0s\"", "ready_after = \"1h\""),
+    )
+    .unwrap();
     let end = site.drop_ids("b.ndjson", end, 10);
     let mut once = site.spawn(&["run", "--once"], &[]);
-    wait_until("it has started", || site.log().matches(" started ").count() == 2);
+    wait_until("it has started", || {
+        site.log().matches(" started ").count() == 2
+    });
     assert_eq!(terminate(&mut once), Some(75), "{}", site.log());
     fs::write(site.path("lakeward.toml"), text).unwrap();
     site.expect(0, &["run", "--once"]);
@@ -628,17 +655,23 @@ fn sigterm_lands_what_is_open_and_is_0_as_a_daemon_and_75_before_the_spool_is_dr
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let Some(mut minio) = OwnMinio::start("own-minio-secret") else { return };
+    let Some(mut minio) = OwnMinio::start("own-minio-secret") else {
+        return;
+    };
     let s3 = minio.s3("own-minio-secret");
     let site = Site::with_lake(&s3.toml(), "stop_after = \"10m\"\n", &small_batches());
     let end = site.drop_ids("a.ndjson", 0, 700);
     assert!(site.killed_at("before_land", 1));
     minio.down();
     let mut agent = site.spawn(&["run"], &[]);
-    wait_until("it waits for the lake", || site.log().contains("still trying"));
+    wait_until("it waits for the lake", || {
+        site.log().contains("still trying")
+    });
     let pid = rustix::process::Pid::from_child(&agent);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    wait_until("the first signal is seen", || site.log().contains("landing what is staged"));
+    wait_until("the first signal is seen", || {
+        site.log().contains("landing what is staged")
+    });
     assert!(agent.try_wait().unwrap().is_none(), "{}", site.log());
     assert_eq!(terminate(&mut agent), Some(75), "{}", site.log());
     minio.up("own-minio-secret");
@@ -653,10 +686,16 @@ fn a_second_agent_waits_for_the_lock_as_long_as_it_is_told() {
     let mut agent = site.spawn(&["run"], &[]);
     wait_until("it has started", || site.log().contains(" started "));
     let locked = site.expect(5, &["run", "--once"]);
-    assert!(stderr(&locked).contains(&format!("process {}", agent.id())), "{}", stderr(&locked));
+    assert!(
+        stderr(&locked).contains(&format!("process {}", agent.id())),
+        "{}",
+        stderr(&locked)
+    );
     site.expect(5, &["run", "--once", "--wait", "1s"]);
     let mut waiting = site.spawn(&["run", "--once", "--wait", "10m"], &[]);
-    wait_until("it waits", || site.log().contains("waiting for the journal's lock"));
+    wait_until("it waits", || {
+        site.log().contains("waiting for the journal's lock")
+    });
     assert_eq!(terminate(&mut agent), Some(0));
     assert_eq!(ended(&mut waiting), Some(0), "{}", site.log());
     site.expect_landed(&site.lake(), 0..end);
@@ -666,17 +705,25 @@ fn a_second_agent_waits_for_the_lock_as_long_as_it_is_told() {
 
 /// A site whose `a.ndjson` of 2,000 records is committed to its half and quarantined, since somebody added to it.
 fn half_committed() -> (Site, i64) {
-    let site = Site::local(&format!("{COLUMNS}[pipeline.sink]\npath = \"p\"\n[pipeline.sink.roll]\nrecords = 20000\n"));
+    let site = Site::local(&format!(
+        "{COLUMNS}[pipeline.sink]\npath = \"p\"\n[pipeline.sink.roll]\nrecords = 20000\n"
+    ));
     site.drop_ids("a.ndjson", 0, 100_000);
     assert!(site.killed_at("before_stage", 2));
-    let mut file = fs::OpenOptions::new().append(true).open(site.path("spool/a.ndjson")).unwrap();
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(site.path("spool/a.ndjson"))
+        .unwrap();
     file.write_all(ids_text(100_000, 1_000).as_bytes()).unwrap();
     drop(file);
     site.expect(3, &["run", "--once"]);
     let files = site.expect_json(0, &["files", "--json"]);
     assert_eq!(files[0]["state"], "quarantined", "{files}");
     let checkpoint = files[0]["checkpoint"].as_u64().unwrap();
-    assert!(checkpoint > 0 && checkpoint < ids_text(0, 100_000).len() as u64, "{files}");
+    assert!(
+        checkpoint > 0 && checkpoint < ids_text(0, 100_000).len() as u64,
+        "{files}"
+    );
     (site, 101_000)
 }
 
@@ -685,23 +732,35 @@ fn a_released_file_goes_on_at_its_checkpoint() {
     let (site, end) = half_committed();
     let said = stdout(&site.expect(0, &["release", "a.ndjson"]));
     assert!(said.contains("goes on at offset"), "{said}");
-    assert!(site.path("spool/a.ndjson").exists() && !site.path("spool/.quarantine/a.ndjson.reason.json").exists());
+    assert!(
+        site.path("spool/a.ndjson").exists()
+            && !site.path("spool/.quarantine/a.ndjson.reason.json").exists()
+    );
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..end);
     let again = site.expect(4, &["release", "a.ndjson"]);
-    assert!(stderr(&again).contains("not quarantined"), "{}", stderr(&again));
+    assert!(
+        stderr(&again).contains("not quarantined"),
+        "{}",
+        stderr(&again)
+    );
 }
 
 #[test]
 fn a_file_whose_beginning_changed_is_not_released_but_as_new() {
     let (site, _) = half_committed();
     let place = site.path("spool/.quarantine/a.ndjson");
-    let text = fs::read_to_string(&place).unwrap().replacen("record 7 of", "rekord 7 of", 1);
+    let text = fs::read_to_string(&place)
+        .unwrap()
+        .replacen("record 7 of", "rekord 7 of", 1);
     fs::write(&place, text).unwrap();
     let landed = site.lake().ids().len();
     let refused = site.expect(4, &["release", "a.ndjson"]);
     let text = stderr(&refused);
-    assert!(text.contains("not those that were read") && text.contains("--as-new"), "{text}");
+    assert!(
+        text.contains("not those that were read") && text.contains("--as-new"),
+        "{text}"
+    );
     assert!(place.exists());
     let said = stdout(&site.expect(0, &["release", "--as-new", "a.ndjson"]));
     assert!(said.contains("a second time"), "{said}");
@@ -719,7 +778,11 @@ fn beside_a_running_agent_release_is_taken_up_by_it() {
     assert!(said.contains("goes on at offset"), "{said}");
     wait_until("it is read", || {
         let files = site.expect_json(0, &["files", "a.ndjson", "--json"]);
-        files.as_array().unwrap().iter().all(|file| file["state"] != "quarantined" && file["reason"].is_null())
+        files
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|file| file["state"] != "quarantined" && file["reason"].is_null())
     });
     assert_eq!(terminate(&mut agent), Some(0), "{}", site.log());
     site.expect(0, &["run", "--once"]);
@@ -728,7 +791,10 @@ fn beside_a_running_agent_release_is_taken_up_by_it() {
 
 #[test]
 fn a_release_that_was_killed_is_mended_by_the_same_command() {
-    for arguments in [&["release", "a.ndjson"][..], &["release", "--as-new", "a.ndjson"]] {
+    for arguments in [
+        &["release", "a.ndjson"][..],
+        &["release", "--as-new", "a.ndjson"],
+    ] {
         let (site, end) = half_committed();
         let landed = site.lake().ids().len();
         let mut killed = site.spawn(arguments, &[("LAKEWARD_CRASH_AT", "before_move_back:1")]);
@@ -751,7 +817,12 @@ fn a_batch_whose_records_are_gone_everywhere_ends_by_an_operators_word() {
     site.drop_ids("a.ndjson", 0, 500);
     // Two of its five data files have landed.
     assert!(site.killed_at("before_land", 3));
-    let staging: Vec<_> = site.lake().list().into_keys().filter(|path| path.ends_with(".staged")).collect();
+    let staging: Vec<_> = site
+        .lake()
+        .list()
+        .into_keys()
+        .filter(|path| path.ends_with(".staged"))
+        .collect();
     for path in &staging {
         fs::remove_file(site.path("lake").join(path)).unwrap();
     }
@@ -759,22 +830,47 @@ fn a_batch_whose_records_are_gone_everywhere_ends_by_an_operators_word() {
     let before = site.lake().ids();
     let stopped = site.expect(4, &["run", "--once"]);
     let text = stderr(&stopped);
-    assert!(text.contains("lakeward resolve p --batch 1 --accept-loss"), "{text}");
+    assert!(
+        text.contains("lakeward resolve p --batch 1 --accept-loss"),
+        "{text}"
+    );
     let wrong = site.expect(4, &["resolve", "p", "--batch", "7", "--accept-loss"]);
-    assert!(stderr(&wrong).contains("has no staged batch 7"), "{}", stderr(&wrong));
+    assert!(
+        stderr(&wrong).contains("has no staged batch 7"),
+        "{}",
+        stderr(&wrong)
+    );
     let said = stdout(&site.expect(0, &["resolve", "p", "--batch", "1", "--accept-loss"]));
-    assert!(said.contains("a.ndjson") && said.contains("500 records"), "{said}");
+    assert!(
+        said.contains("a.ndjson") && said.contains("500 records"),
+        "{said}"
+    );
     let next = site.drop_ids("b.ndjson", 1_000, 10);
     let ended = site.expect(0, &["run", "--once"]);
     let text = stderr(&ended);
-    assert!(text.contains("lost") && text.contains(&format!("records={}", 500 - before.len())), "{text}");
+    assert!(
+        text.contains("lost") && text.contains(&format!("records={}", 500 - before.len())),
+        "{text}"
+    );
     let mut wanted = before.clone();
     wanted.extend(1_000..next);
     assert_eq!(site.lake().ids(), wanted);
     // The revision in the lake says it for good.
-    let revision: String = site.lake().list().into_keys().filter(|path| path.contains("/1.") && !path.ends_with("/1.json")).collect();
-    let manifest: serde_json::Value = serde_json::from_slice(&site.lake().read(&revision).expect("a revision")).unwrap();
-    assert!(!manifest["body"]["batch"]["lost_files"].as_array().unwrap().is_empty(), "{manifest}");
+    let revision: String = site
+        .lake()
+        .list()
+        .into_keys()
+        .filter(|path| path.contains("/1.") && !path.ends_with("/1.json"))
+        .collect();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&site.lake().read(&revision).expect("a revision")).unwrap();
+    assert!(
+        !manifest["body"]["batch"]["lost_files"]
+            .as_array()
+            .unwrap()
+            .is_empty(),
+        "{manifest}"
+    );
     // Nothing of it is ever tried again.
     site.expect(0, &["run", "--once"]);
     assert_eq!(site.lake().ids(), wanted);
@@ -786,9 +882,17 @@ fn an_adopted_spool_is_closed_to_the_old_journal_and_can_be_rebuilt_later() {
     let next = site.drop_ids("a.ndjson", 0, 700);
     site.expect(0, &["run", "--once"]);
     let old = fs::read_to_string(site.path("lakeward.toml")).unwrap();
-    fs::write(site.path("lakeward.toml"), old.replace("\"var\"", "\"other\"")).unwrap();
+    fs::write(
+        site.path("lakeward.toml"),
+        old.replace("\"var\"", "\"other\""),
+    )
+    .unwrap();
     let refused = site.expect(4, &["run", "--once"]);
-    assert!(stderr(&refused).contains("lakeward adopt p"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("lakeward adopt p"),
+        "{}",
+        stderr(&refused)
+    );
     let said = stdout(&site.expect(0, &["adopt", "p"]));
     assert!(said.contains("belonged to journal"), "{said}");
     let next = site.drop_ids("b.ndjson", next, 700);
@@ -811,7 +915,10 @@ fn an_adopted_spool_is_closed_to_the_old_journal_and_can_be_rebuilt_later() {
 #[test]
 fn with_payload_a_spooled_file_may_vanish_once_it_is_journaled() {
     for place in ["before_stage", "before_land", "before_commit"] {
-        let site = Site::local(&format!("[pipeline.channel]\njournal = \"payload\"\n{}", small_batches().replace("records = 500", "records = 5000")));
+        let site = Site::local(&format!(
+            "[pipeline.channel]\njournal = \"payload\"\n{}",
+            small_batches().replace("records = 500", "records = 5000")
+        ));
         let end = site.drop_ids("a.ndjson", 0, 700);
         assert!(site.killed_at(place, 1), "{place}");
         fs::remove_file(site.path("spool/a.ndjson")).unwrap();
@@ -839,9 +946,20 @@ fn a_journal_that_cannot_be_read_is_left_as_it_is_and_says_what_to_do() {
         (foreign, "another program"),
     ] {
         fs::write(&path, &bytes).unwrap();
-        for arguments in [&["run", "--once"][..], &["status"], &["files"], &["audit"], &["release", "a.ndjson"], &["schema"]] {
+        for arguments in [
+            &["run", "--once"][..],
+            &["status"],
+            &["files"],
+            &["audit"],
+            &["release", "a.ndjson"],
+            &["schema"],
+        ] {
             let stopped = site.expect(4, arguments);
-            assert!(stderr(&stopped).contains(told), "{arguments:?}: {}", stderr(&stopped));
+            assert!(
+                stderr(&stopped).contains(told),
+                "{arguments:?}: {}",
+                stderr(&stopped)
+            );
             assert_eq!(fs::read(&path).unwrap(), bytes, "{arguments:?} changed it");
         }
     }
@@ -865,19 +983,36 @@ fn ask(port: u16, request: &str) -> String {
 #[test]
 fn http_answers_metrics_and_health_and_refuses_all_else() {
     let port = free_port();
-    let site = Site::with_lake("type = \"fs\"\nroot = \"lake\"\n", &format!("http = \"127.0.0.1:{port}\"\n"), &small_batches());
+    let site = Site::with_lake(
+        "type = \"fs\"\nroot = \"lake\"\n",
+        &format!("http = \"127.0.0.1:{port}\"\n"),
+        &small_batches(),
+    );
     site.drop_ids("a.ndjson", 0, 500);
     let mut agent = site.spawn(&["run"], &[]);
-    wait_until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    let get = |path: &str, host: &str| ask(port, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+    wait_until("it listens", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    let get = |path: &str, host: &str| {
+        ask(
+            port,
+            &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+        )
+    };
     wait_until("the batch is counted", || {
-        get("/metrics", &format!("localhost:{port}")).contains("lakeward_records_landed_total{pipeline=\"p\"} 500")
+        get("/metrics", &format!("localhost:{port}"))
+            .contains("lakeward_records_landed_total{pipeline=\"p\"} 500")
     });
     assert!(get("/healthz", &format!("127.0.0.1:{port}")).ends_with("ok\n"));
     assert!(get("/healthz", "evil.example").starts_with("HTTP/1.1 421"));
     assert!(get("/metrics", &format!("evil.example:{port}")).starts_with("HTTP/1.1 421"));
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
-        let answer = ask(port, &format!("{method} /metrics HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+        let answer = ask(
+            port,
+            &format!(
+                "{method} /metrics HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            ),
+        );
         assert!(answer.starts_with("HTTP/1.1 405"), "{method}: {answer}");
     }
     assert!(!get("/metrics", &format!("localhost:{port}")).contains("record 1 of some"));

@@ -54,7 +54,10 @@ fn release(
     let (spool, root) = (&place_of_file.spool, &place_of_file.root);
     let aside = aside(row);
     if row.state != FileState::Quarantined && aside.is_none() {
-        return Err(Halt::Stopped(format!("release `{}`: it is not quarantined", row.path)));
+        return Err(Halt::Stopped(format!(
+            "release `{}`: it is not quarantined",
+            row.path
+        )));
     }
     let home = spool.stat(&row.path)?;
     if aside.is_none() && home.is_none() {

@@ -322,7 +322,10 @@ fn close(lake: &dyn Lake, belief: &Belief, successor: JournalId) -> Result<(), H
             revision: 0,
             committed: BatchNumber(0),
             lake: lake.identity().to_owned(),
-            body: ManifestBody::Tombstone(Tombstone { successor, adopted: false }),
+            body: ManifestBody::Tombstone(Tombstone {
+                successor,
+                adopted: false,
+            }),
         };
         let path = naming::manifest_path(&belief.pipeline, belief.journal, number, 0);
         if lake.create(&path, &tombstone.to_json())? == Created::Ours {
@@ -352,7 +355,10 @@ pub fn close_foreign(
         revision: 0,
         committed: BatchNumber(0),
         lake: lake.identity().to_owned(),
-        body: ManifestBody::Tombstone(Tombstone { successor, adopted: true }),
+        body: ManifestBody::Tombstone(Tombstone {
+            successor,
+            adopted: true,
+        }),
     };
     lake.create(
         &naming::manifest_path(pipeline, journal, number, 0),

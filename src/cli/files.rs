@@ -105,7 +105,9 @@ fn words(journal: &dyn Journal, pipeline: &str, row: FileRow) -> anyhow::Result<
         records: row.records,
         rejects: row.rejected,
         reason: row.reason,
-        quarantined_to: row.quarantined_to.filter(|_| row.state == FileState::Quarantined),
+        quarantined_to: row
+            .quarantined_to
+            .filter(|_| row.state == FileState::Quarantined),
         batches,
         data_files,
     })

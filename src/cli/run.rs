@@ -168,8 +168,13 @@ fn write_report(args: &Run, endings: &[Ending]) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(&report)?;
     text.push('\n');
     // A reason to exit may quote what a library said.
-    write_atomically(path, crate::config::redact::mask(&text).as_bytes())
-        .map_err(|e| Failure::new(Exit::Stopped, format!("write report `{}`: {e}", path.display())).into())
+    write_atomically(path, crate::config::redact::mask(&text).as_bytes()).map_err(|e| {
+        Failure::new(
+            Exit::Stopped,
+            format!("write report `{}`: {e}", path.display()),
+        )
+        .into()
+    })
 }
 
 fn write_atomically(path: &Path, text: &[u8]) -> std::io::Result<()> {

@@ -104,8 +104,12 @@ impl Committer {
         if facts.lost_files.is_empty() {
             return Ok(manifest);
         }
-        let gone = facts.data_files.iter().filter(|file| lost.contains(&file.number));
-        let (records, paths): (Vec<u64>, Vec<&str>) = gone.map(|file| (file.records, file.path.as_str())).unzip();
+        let gone = facts
+            .data_files
+            .iter()
+            .filter(|file| lost.contains(&file.number));
+        let (records, paths): (Vec<u64>, Vec<&str>) =
+            gone.map(|file| (file.records, file.path.as_str())).unzip();
         warn!(pipeline = %self.pipeline, batch = %manifest.batch, records = records.iter().sum::<u64>(), data_files = paths.join(" "), "lost, as an operator accepted");
         if facts.lost_files == lost {
             return Ok(manifest);
@@ -144,11 +148,7 @@ impl Committer {
             Ok(Manifest {
                 body: ManifestBody::Tombstone(tombstone),
                 ..
-            }) => Err(start::closed(
-                &self.pipeline,
-                manifest.journal,
-                &tombstone,
-            )),
+            }) => Err(start::closed(&self.pipeline, manifest.journal, &tombstone)),
             Ok(_) => Err(Halt::Stopped(format!(
                 "create manifest `{path}`: one with other segments or names is there, so this journal is older than its lake; run `lakeward rebuild`"
             ))),

@@ -8,7 +8,6 @@
 //! | no claim, and the journal knows one | the spool is not there (an unmounted disk): stop |
 //! | a claim of another journal or pipeline | stop, both names, `rebuild` or `adopt` |
 //! | a manifest of ours past the journal's last batch | the journal is an old copy: stop, `rebuild` |
-//! | no manifest at all, though batches were committed | the lake is not there (an unmounted disk): stop |
 //! | a tombstone of ours | the journal was closed by a rebuild: stop |
 
 use std::os::unix::fs::DirBuilderExt;
@@ -59,9 +58,7 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
         )));
     }
     let lake = ports.lake.as_ref();
-    if refuse_foreign_manifests(lake, name, ports.journal.id(), row.staged)? == 0 {
-        refuse_empty_lake(lake, name, row.committed)?;
-    }
+    refuse_foreign_manifests(lake, name, ports.journal.id(), row.staged)?;
     Ok(Started {
         row,
         _spool_lock: lock,
@@ -147,7 +144,8 @@ fn refuse_absent_lake(ports: &Ports, row: &PipelineRow) -> Result<(), Halt> {
     }
     let own = naming::manifest_dir(&row.name, ports.journal.id());
     // A rebuilt journal has none of its own yet; those that it was rebuilt from do.
-    let all = LakePath::new(&format!("{}/manifests/{}", naming::METADATA_DIR, row.name)).map_err(Halt::Bug)?;
+    let all = LakePath::new(&format!("{}/manifests/{}", naming::METADATA_DIR, row.name))
+        .map_err(Halt::Bug)?;
     for dir in [&own, &all] {
         let mut found = false;
         lake.list(dir, &mut |_| found = true)?;
@@ -196,18 +194,16 @@ fn check_lake(ports: &Ports, known: Option<&PipelineRow>, name: &str) -> Result<
 }
 
 /// I12 and finding 9: a manifest of this journal past its last staged batch, or a tombstone, means that this journal is not
-/// the newest. Answers how many manifests of this journal there are.
+/// the newest.
 fn refuse_foreign_manifests(
     lake: &dyn Lake,
     pipeline: &str,
     journal: JournalId,
     staged: BatchNumber,
-) -> Result<u64, Halt> {
-    let mut own = 0;
+) -> Result<(), Halt> {
     let dir = naming::manifest_dir(pipeline, journal);
     let mut past: Vec<(BatchNumber, LakePath)> = Vec::new();
     lake.list(&dir, &mut |entry| {
-        own += 1;
         if let Some((batch, _)) = naming::parse_manifest_name(entry.path.name())
             && batch > staged
         {
@@ -216,7 +212,7 @@ fn refuse_foreign_manifests(
     })?;
     past.sort();
     let Some((batch, path)) = past.into_iter().next() else {
-        return Ok(own);
+        return Ok(());
     };
     let text = lake.read(&path)?.unwrap_or_default();
     match Manifest::from_json(&text).map(|manifest| manifest.body) {
