@@ -4,7 +4,8 @@ use std::fs;
 
 use crate::support::Site;
 
-const SMALL_BATCHES: &str = "[pipeline.sink]\npath = \"p/day={day}\"\n[pipeline.sink.roll]\nrecords = 500\n";
+const SMALL_BATCHES: &str =
+    "[pipeline.sink]\npath = \"p/day={day}\"\n[pipeline.sink.roll]\nrecords = 500\n";
 
 fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir_all(to).expect("a directory");
@@ -20,7 +21,13 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
 
 #[test]
 fn a_lost_journal_is_refused_then_rebuilt_and_nothing_lands_twice() {
-    for place in ["before_land", "after_land", "before_commit", "before_retire", "before_done"] {
+    for place in [
+        "before_land",
+        "after_land",
+        "before_commit",
+        "before_retire",
+        "before_done",
+    ] {
         let site = Site::local(SMALL_BATCHES);
         let mut next = 0;
         for _ in 0..5 {
@@ -52,7 +59,10 @@ fn a_journal_restored_from_an_old_copy_is_refused_then_rebuilt() {
     next = site.drop_ids("c.ndjson", next, 700);
     let refused = site.expect(4, &["run", "--once"]);
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(text.contains("old copy") && text.contains("lakeward rebuild"), "{text}");
+    assert!(
+        text.contains("old copy") && text.contains("lakeward rebuild"),
+        "{text}"
+    );
     site.expect(0, &["rebuild", "--yes"]);
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..next);
@@ -95,7 +105,8 @@ fn i12_a_second_agent_on_the_journal_or_the_spool_is_refused() {
     site.drop_ids("a.ndjson", 0, 10);
     let mut agent = site.spawn(&["run"], &[]);
     let start = std::time::Instant::now();
-    while !site.path("var/journal.db").exists() || !site.path("spool/.lakeward-claim.json").exists() {
+    while !site.path("var/journal.db").exists() || !site.path("spool/.lakeward-claim.json").exists()
+    {
         assert!(start.elapsed().as_secs() < 20, "{}", site.log());
         std::thread::yield_now();
     }
@@ -139,7 +150,12 @@ fn status_and_files_read_beside_a_running_agent() {
         rustix::process::Signal::TERM,
     )
     .expect("SIGTERM");
-    assert_eq!(agent.wait().expect("ended").code(), Some(0), "{}", site.log());
+    assert_eq!(
+        agent.wait().expect("ended").code(),
+        Some(0),
+        "{}",
+        site.log()
+    );
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..700);
 }

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 
-mod journals;
 mod invariants;
+mod journals;
 mod kill;
 mod lake;
 mod landing;

@@ -1,5 +1,8 @@
 //! The agent: one process, one journal, all pipelines side by side, each failing alone.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,7 +30,7 @@ impl Ending {
     /// A pipeline that could not even begin.
     #[must_use]
     pub fn never_started(pipeline: &str, halt: &Halt) -> Self {
-        let tally = Tally::new(pipeline);
+        let tally = Tally::new(pipeline, false);
         tally.set_ending(0.0, &halt.to_string());
         Self {
             report: tally.report(),
@@ -66,6 +69,8 @@ pub struct Agent {
     stop: Arc<Stop>,
     running: Vec<Running>,
     tallies: Tallies,
+    /// Held while the agent lives.
+    _staging: Vec<File>,
 }
 
 /// Opens the journal under its lock, waiting for it if told so.
@@ -84,7 +89,9 @@ pub fn open_journal(
                     said = true;
                 }
                 if stop.wait(Duration::from_millis(200)) {
-                    return Err(Halt::NotDone("stopped while waiting for the journal's lock".into()));
+                    return Err(Halt::NotDone(
+                        "stopped while waiting for the journal's lock".into(),
+                    ));
                 }
             }
             other => return other.map_err(Halt::from),
@@ -124,8 +131,9 @@ impl Agent {
         let memory = config.agent.memory / (config.pipelines.len() as u64).max(1);
         let mut running = Vec::new();
         let mut failed = Vec::new();
+        let mut staging = BTreeMap::new();
         for pipeline in &config.pipelines {
-            let tally = Arc::new(Tally::new(&pipeline.name));
+            let tally = Arc::new(Tally::new(&pipeline.name, orders.once));
             let as_port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
             let ports = match ports(pipeline, as_port, Arc::clone(&clock), runtime) {
                 Ok(ports) => ports,
@@ -140,6 +148,11 @@ impl Agent {
                 .lake
                 .staging_dir(journal.id())
                 .unwrap_or_else(|| config.agent.state_dir.join("staging"));
+            if let Err(halt) = lock_staging(&staging_dir, &mut staging) {
+                error!(pipeline = %pipeline.name, reason = %halt, "halted");
+                failed.push(Ending::never_started(&pipeline.name, &halt));
+                continue;
+            }
             running.push(Running {
                 rewind: Arc::clone(&rewind),
                 pipeline: Arc::new(Pipeline {
@@ -164,6 +177,7 @@ impl Agent {
                 .collect(),
         );
         let agent = Self {
+            _staging: staging.into_values().collect(),
             settings,
             journal,
             stop,
@@ -195,7 +209,9 @@ impl Agent {
             if self.stop.is_set() {
                 let since = *stop_seen.get_or_insert_with(Instant::now);
                 if since.elapsed() > self.settings.stop_after {
-                    warn!("`agent.stop_after` is over; what is not landed is landed by the next run");
+                    warn!(
+                        "`agent.stop_after` is over; what is not landed is landed by the next run"
+                    );
                     break;
                 }
             }
@@ -244,8 +260,9 @@ impl Agent {
             }
         };
         for row in requests.into_iter().filter(|row| row.answer.is_none()) {
-            let answer = crate::operator::carry_out(self.journal.as_ref(), &self.spools(), &row.request)
-                .map_err(|halt| halt.to_string());
+            let answer =
+                crate::operator::carry_out(self.journal.as_ref(), &self.spools(), &row.request)
+                    .map_err(|halt| halt.to_string());
             if let Err(error) = self.journal.answer(row.id, &answer) {
                 error!(%error, "a request could not be answered");
             }
@@ -332,6 +349,35 @@ fn left_undone(pipeline: &Pipeline) -> Option<Halt> {
         return None;
     }
     pipeline.orders.stop.reason().map(Halt::NotDone)
+}
+
+/// I12: one staging directory, one process. A copied state directory on the same local lake has the same journal id, so its
+/// journal's own lock does not keep the two apart.
+/// Pipelines of one process share a directory and its lock.
+fn lock_staging(dir: &Path, locked: &mut BTreeMap<PathBuf, File>) -> Result<(), Halt> {
+    if locked.contains_key(dir) {
+        return Ok(());
+    }
+    crate::pipeline::make_staging(dir)?;
+    let path = dir.join(".lock");
+    let failed = |e: std::io::Error| Halt::Stopped(format!("lock `{}`: {e}", path.display()));
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {
+            locked.insert(dir.to_owned(), lock);
+            Ok(())
+        }
+        Err(std::fs::TryLockError::Error(e)) => Err(failed(e)),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Halt::Locked(format!(
+            "staging `{}` is in use by another live agent, whose state directory is perhaps a copy of this one",
+            dir.display()
+        ))),
+    }
 }
 
 /// 1,000 partitions are 1,000 open files; the usual soft limit is 1,024.

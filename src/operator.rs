@@ -75,7 +75,10 @@ fn release(
         if let (Some(aside), None) = (&aside, home) {
             move_back(aside, root, row)?;
         }
-        return Ok(format!("`{}` goes on at offset {}", row.path, row.checkpoint));
+        return Ok(format!(
+            "`{}` goes on at offset {}",
+            row.path, row.checkpoint
+        ));
     }
     let (file, stat) = open_released(spool.as_ref(), row, aside.as_deref(), home)?;
     let settings: ReadingSettings = serde_json::from_value(row.settings.clone())
@@ -96,7 +99,10 @@ fn release(
         move_back(aside, root, row)?;
     }
     info!(path = %row.path, checkpoint = row.checkpoint, "released");
-    Ok(format!("`{}` goes on at offset {}", row.path, row.checkpoint))
+    Ok(format!(
+        "`{}` goes on at offset {}",
+        row.path, row.checkpoint
+    ))
 }
 
 fn spool_of<'a>(
@@ -130,7 +136,11 @@ fn open_released(
     }
     let path = aside.ok_or_else(|| Halt::Bug("nothing to release".into()))?;
     let failed = |e: std::io::Error| {
-        Halt::Stopped(format!("release `{}`: open `{}`: {e}", row.path, path.display()))
+        Halt::Stopped(format!(
+            "release `{}`: open `{}`: {e}",
+            row.path,
+            path.display()
+        ))
     };
     let flags = rustix::fs::OFlags::RDONLY
         | rustix::fs::OFlags::NOFOLLOW
@@ -191,7 +201,11 @@ fn resolve(journal: &dyn Journal, pipeline: &str, batch: BatchNumber) -> Result<
     let ManifestBody::Batch(membership) = &mut revised.body else {
         return Err(Halt::Bug("a staged tombstone".into()));
     };
-    membership.lost_files = membership.data_files.iter().map(|file| file.number).collect();
+    membership.lost_files = membership
+        .data_files
+        .iter()
+        .map(|file| file.number)
+        .collect();
     let records: u64 = membership.data_files.iter().map(|file| file.records).sum();
     let files: Vec<String> = membership
         .files

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// The limits of one operation's retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// No attempt begins later than this after the operation began.
+    /// No attempt begins later than this after the first one failed.
     pub total: Duration,
     /// The first pause; each next one is twice as long.
     pub first: Duration,
@@ -40,10 +40,11 @@ impl RetryPolicy {
     }
 }
 
-/// The pauses of one operation.
+/// The pauses of one operation. Time counts from its first failure: an upload of half an hour that breaks at its end has
+/// not used up its retries by taking long.
 pub struct Backoff {
     policy: RetryPolicy,
-    began: Instant,
+    failed: Option<Instant>,
     next: Duration,
 }
 
@@ -52,7 +53,7 @@ impl Backoff {
     pub fn new(policy: RetryPolicy) -> Self {
         Self {
             policy,
-            began: Instant::now(),
+            failed: None,
             next: policy.first,
         }
     }
@@ -60,7 +61,8 @@ impl Backoff {
     /// Waits before the next attempt; `false`, at once, if the time is over.
     pub async fn pause(&mut self) -> bool {
         let pause = jittered(self.next, super::random());
-        if self.began.elapsed() + pause > self.policy.total {
+        let failed = *self.failed.get_or_insert_with(Instant::now);
+        if failed.elapsed() + pause > self.policy.total {
             return false;
         }
         self.next = (self.next * 2).min(self.policy.longest);

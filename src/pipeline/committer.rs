@@ -5,8 +5,8 @@
 //! only.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tracing::{debug, info, warn};
 
@@ -77,7 +77,9 @@ impl Committer {
         let again: Vec<u32> = self
             .land_files(&manifest, &files, fresh)?
             .into_iter()
-            .filter(|number| !may_be_lost(&manifest, *number) && !crash::broken("i7-never-encoded-again"))
+            .filter(|number| {
+                !may_be_lost(&manifest, *number) && !crash::broken("i7-never-encoded-again")
+            })
             .collect();
         if again.is_empty() {
             return Ok(manifest);
@@ -301,10 +303,10 @@ impl Committer {
                 continue;
             };
             for (number, copy) in copies {
-                if let Some(file) = facts.data_files.iter_mut().find(|f| f.number == number) {
-                    if !file.copies.contains(&copy) {
-                        file.copies.push(copy);
-                    }
+                if let Some(file) = facts.data_files.iter_mut().find(|f| f.number == number)
+                    && !file.copies.contains(&copy)
+                {
+                    file.copies.push(copy);
                 }
             }
         }
@@ -435,7 +437,9 @@ impl Committer {
         let mut targets = Vec::new();
         let mut whole = 0;
         for (index, file) in membership.files.iter().enumerate() {
-            let Some(decoded) = file.decoded else { continue };
+            let Some(decoded) = file.decoded else {
+                continue;
+            };
             let ends = membership
                 .segments
                 .iter()
@@ -525,4 +529,3 @@ pub(super) fn remove_if_there(path: &std::path::Path) -> Result<(), Halt> {
         Err(e) => Err(Halt::Stopped(format!("remove `{}`: {e}", path.display()))),
     }
 }
-

@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::committer::{Committer, data_files, remove_if_there};
 use super::Halt;
+use super::committer::{Committer, data_files, remove_if_there};
 use crate::crash;
 use crate::journal::{BatchRow, FileRow, FileState};
 use crate::protocol::{BatchState, invariant};
@@ -58,7 +58,11 @@ impl Committer {
     /// What I6 forbids, for its broken variant alone.
     fn retire_what_is_read(&self) -> Result<(), Halt> {
         let spool = &self.ports.spool;
-        for row in self.ports.journal.files_in(&self.pipeline, &[FileState::Reading])? {
+        for row in self
+            .ports
+            .journal
+            .files_in(&self.pipeline, &[FileState::Reading])?
+        {
             spool.retire(&row.path, &row.stat, &spool.retire_target(&row.path, 0))?;
         }
         Ok(())
@@ -68,7 +72,11 @@ impl Committer {
         let mut gone = Vec::with_capacity(rows.len());
         for row in rows {
             if self.retire == Retire::Keep {
-                if self.ports.spool.stat(&row.path)?.is_none_or(|stat| stat.inode != row.stat.inode)
+                if self
+                    .ports
+                    .spool
+                    .stat(&row.path)?
+                    .is_none_or(|stat| stat.inode != row.stat.inode)
                 {
                     // The claim was read at the start, so the spool is there and the file is not.
                     gone.push(row);
@@ -104,13 +112,12 @@ impl Committer {
     /// True once the file is out of the way.
     fn retire_one(&self, row: &FileRow) -> Result<bool, Halt> {
         debug_assert!(row.skipped || invariant::may_retire(row.checkpoint, row.decoded));
-        let mut target = match &row.retire_target {
-            Some(target) => target.clone(),
-            None => {
-                let target = self.ports.spool.retire_target(&row.path, 0);
-                self.ports.journal.set_retire_target(row.id, &target)?;
-                target
-            }
+        let mut target = if let Some(target) = &row.retire_target {
+            target.clone()
+        } else {
+            let target = self.ports.spool.retire_target(&row.path, 0);
+            self.ports.journal.set_retire_target(row.id, &target)?;
+            target
         };
         for attempt in 1..TARGETS_MAX {
             match self.ports.spool.retire(&row.path, &row.stat, &target)? {

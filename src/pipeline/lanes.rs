@@ -96,7 +96,7 @@ impl Lanes {
                 send(&handle.work, Work::Segment(Box::new(data)))?;
                 return Ok(u32::try_from(lane).unwrap_or(u32::MAX));
             }
-            self.wait(Duration::from_secs(3600))?;
+            self.wait(Duration::from_hours(1))?;
         }
     }
 

@@ -7,6 +7,7 @@
 //! | no claim, and the journal knows one | the spool is not there (an unmounted disk): stop |
 //! | a claim of another journal or pipeline | stop, both names, `rebuild` or `adopt` |
 //! | a manifest of ours past the journal's last batch | the journal is an old copy: stop, `rebuild` |
+//! | no manifest at all, though batches were committed | the lake is not there (an unmounted disk): stop |
 //! | a tombstone of ours | the journal was closed by a rebuild: stop |
 
 use std::os::unix::fs::DirBuilderExt;
@@ -53,8 +54,10 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
             pipeline.settings.source.spool.path.display()
         )));
     }
-    refuse_foreign_manifests(ports.lake.as_ref(), name, ports.journal.id(), row.staged)?;
-    make_staging(&pipeline.staging_dir)?;
+    let lake = ports.lake.as_ref();
+    if refuse_foreign_manifests(lake, name, ports.journal.id(), row.staged)? == 0 {
+        refuse_empty_lake(lake, name, row.committed)?;
+    }
     Ok(Started {
         row,
         _spool_lock: lock,
@@ -150,16 +153,18 @@ fn check_lake(ports: &Ports, known: Option<&PipelineRow>, name: &str) -> Result<
 }
 
 /// I12 and finding 9: a manifest of this journal past its last staged batch, or a tombstone, means that this journal is not
-/// the newest.
+/// the newest. Answers how many manifests of this journal there are.
 fn refuse_foreign_manifests(
     lake: &dyn Lake,
     pipeline: &str,
     journal: JournalId,
     staged: BatchNumber,
-) -> Result<(), Halt> {
+) -> Result<u64, Halt> {
+    let mut own = 0;
     let dir = naming::manifest_dir(pipeline, journal);
     let mut past: Vec<(BatchNumber, LakePath)> = Vec::new();
     lake.list(&dir, &mut |entry| {
+        own += 1;
         if let Some((batch, _)) = naming::parse_manifest_name(entry.path.name())
             && batch > staged
         {
@@ -168,15 +173,35 @@ fn refuse_foreign_manifests(
     })?;
     past.sort();
     let Some((batch, path)) = past.into_iter().next() else {
-        return Ok(());
+        return Ok(own);
     };
     let text = lake.read(&path)?.unwrap_or_default();
     match Manifest::from_json(&text).map(|manifest| manifest.body) {
-        Ok(ManifestBody::Tombstone(tombstone)) => Err(closed(pipeline, journal, tombstone.successor)),
+        Ok(ManifestBody::Tombstone(tombstone)) => {
+            Err(closed(pipeline, journal, tombstone.successor))
+        }
         _ => Err(Halt::Stopped(format!(
             "journal {journal} knows pipeline `{pipeline}` up to batch {staged}, but the lake holds its manifest of batch {batch} (`{path}`): this journal is an old copy; run `lakeward rebuild`"
         ))),
     }
+}
+
+/// An empty directory where a disk should be mounted looks like a new lake, and is not one if anything was ever committed to it.
+fn refuse_empty_lake(lake: &dyn Lake, pipeline: &str, committed: BatchNumber) -> Result<(), Halt> {
+    if committed == BatchNumber(0) {
+        return Ok(());
+    }
+    let dir = LakePath::new(&format!("{}/manifests/{pipeline}", naming::METADATA_DIR))
+        .map_err(Halt::Bug)?;
+    let mut manifests = 0_u64;
+    lake.list(&dir, &mut |_| manifests += 1)?;
+    if manifests > 0 {
+        return Ok(());
+    }
+    Err(Halt::Stopped(format!(
+        "lake `{}` holds no manifest of pipeline `{pipeline}`, of which {committed} batches were committed to it: it is perhaps not mounted, or `lake.root` names another place; nothing was landed",
+        lake.identity()
+    )))
 }
 
 pub(super) fn closed(pipeline: &str, journal: JournalId, successor: JournalId) -> Halt {
@@ -272,7 +297,7 @@ pub fn random_id() -> Result<JournalId, Halt> {
     Ok(JournalId(u64::from_le_bytes(bytes)))
 }
 
-fn make_staging(dir: &Path) -> Result<(), Halt> {
+pub fn make_staging(dir: &Path) -> Result<(), Halt> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

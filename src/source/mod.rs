@@ -31,16 +31,16 @@ mod sample;
 mod seen;
 mod segment_reader;
 mod stream;
-mod verify;
 #[cfg(test)]
 mod testing;
+mod verify;
 
 use std::time::Duration;
 
 pub use backlog::Backlog;
 pub use error::SourceError;
 pub use run::Source;
-pub use sample::SampleLimits;
+pub use sample::{SampleLimits, Visit};
 pub use segment_reader::{ReadError, SegmentReader};
 pub use verify::verify_beginning;
 

@@ -278,15 +278,12 @@ fn take_field<'a>(record: &'a [u8], csv: &CsvSettings) -> (Vec<u8>, Option<&'a [
             i += 1;
         }
     }
-    match memchr::memchr(csv.delimiter, &record[i..]) {
-        Some(n) => {
-            field.extend_from_slice(&record[i..i + n]);
-            (field, Some(&record[i + n + 1..]))
-        }
-        None => {
-            field.extend_from_slice(&record[i..]);
-            (field, None)
-        }
+    if let Some(n) = memchr::memchr(csv.delimiter, &record[i..]) {
+        field.extend_from_slice(&record[i..i + n]);
+        (field, Some(&record[i + n + 1..]))
+    } else {
+        field.extend_from_slice(&record[i..]);
+        (field, None)
     }
 }
 

@@ -120,6 +120,12 @@ impl Adopter<'_> {
             .map_or(from.unwrap_or(0), |known| known.staged_end);
         let end = joined_end(&file.path, begin, file.decoded, segments)?;
         let id = if let Some(known) = known {
+            if self.state != BatchState::Staged && known.row.checkpoint != begin {
+                return refuse(format!(
+                    "I5: `{}`: batch {} is said to be committed from {begin}, the checkpoint is {}",
+                    file.path, self.manifest.batch, known.row.checkpoint
+                ));
+            }
             self.update(&known, file)?;
             known.row.id
         } else {

@@ -224,7 +224,8 @@ fn close_to_others(place: &Place) -> Result<()> {
     for entry in std::fs::read_dir(&place.dir).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
         let name = name.as_encoded_bytes();
-        if !name.starts_with(b"journal.") && name != b"staging" {
+        let ours = name.starts_with(b"journal.") || name.ends_with(b".lock") || name == b"staging";
+        if !ours {
             return Ok(());
         }
     }

@@ -158,7 +158,11 @@ impl Stager<'_> {
             put_end: end,
             staged_end: end,
             // I5 joined: only a commit moves it.
-            checkpoint: if crash::broken("i5-checkpoint-at-stage") { end } else { 0 },
+            checkpoint: if crash::broken("i5-checkpoint-at-stage") {
+                end
+            } else {
+                0
+            },
         };
         rows::insert_file(
             self.conn,
