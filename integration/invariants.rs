@@ -165,6 +165,10 @@ impl Trial {
             .clone()
     }
 
+    fn config(&self) -> String {
+        fs::read_to_string(self.site.path("lakeward.toml")).expect("a configuration")
+    }
+
     fn lake_root(&self) -> PathBuf {
         self.site.path("lake")
     }

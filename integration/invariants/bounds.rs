@@ -327,10 +327,6 @@ impl Trial {
         ]);
         command.output().expect("the program starts")
     }
-
-    fn config(&self) -> String {
-        fs::read_to_string(self.site.path("lakeward.toml")).expect("a configuration")
-    }
 }
 
 /// Batches of any age end soon, so that a daemon lands what it has.
