@@ -207,14 +207,12 @@ impl Trial {
 
 fn large_text(records: i64) -> String {
     let note = "n".repeat(1000);
-    (0..records)
-        .map(|id| {
-            format!(
-                "{{\"id\":{id},\"day\":\"2026-10-{:02}\",\"note\":\"{note}\"}}\n",
-                1 + id % 5
-            )
-        })
-        .collect()
+    let mut text = String::new();
+    for id in 0..records {
+        let day = 1 + id % 5;
+        text += &format!("{{\"id\":{id},\"day\":\"2026-10-{day:02}\",\"note\":\"{note}\"}}\n");
+    }
+    text
 }
 
 /// The `id`s of a visible Parquet file, or why a reader cannot have them.

@@ -339,7 +339,9 @@ fn architecture_names_every_room_and_every_room_is_there() {
     for name in quoted(&text) {
         let path = name.replace("::", "/");
         let is_path = name.contains("::") && !name.contains(' ')
-            || name.ends_with(".rs")
+            || Path::new(name)
+                .extension()
+                .is_some_and(|extension| extension == "rs")
             || name.ends_with('/');
         let found = stands(&path)
             || stands(&format!("{path}.rs"))

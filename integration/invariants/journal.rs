@@ -229,8 +229,7 @@ fn again(once: &BTreeMap<String, Vec<i64>>, twice: &BTreeMap<String, Vec<i64>>) 
     let first = twice
         .iter()
         .find(differs)
-        .map(|(key, _)| key.as_str())
-        .unwrap_or("one that is missing");
+        .map_or("one that is missing", |(key, _)| key.as_str());
     Err(format!(
         "I8: recovered again there are {} facts instead of {}, the first is `{first}`",
         twice.len(),
