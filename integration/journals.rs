@@ -159,3 +159,29 @@ fn status_and_files_read_beside_a_running_agent() {
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..700);
 }
+
+/// What a half-read CSV's later segments mean, and that a torn file is quarantined, survives the journal.
+#[test]
+fn a_csv_header_and_a_tear_survive_a_lost_journal() {
+    use std::io::Write;
+    let site = Site::local(
+        "format = \"csv\"\n[pipeline.sink]\npath = \"p\"\n[pipeline.sink.roll]\nrecords = 1000\n",
+    );
+    let mut text = String::from("id,name\n");
+    for id in 0..1_500_000 {
+        text.push_str(&format!("{id},n{}\n", id % 100));
+    }
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text.as_bytes()).expect("in memory");
+    let bytes = gzip.finish().expect("in memory");
+    site.drop_file("a.csv.gz", &bytes[..bytes.len() - 20]);
+    assert!(site.killed_at("before_land", 2));
+    fs::remove_dir_all(site.path("var")).expect("the journal is lost");
+    site.expect(0, &["rebuild", "--yes"]);
+    site.expect(3, &["run", "--once"]);
+    let ids = site.lake().ids();
+    assert!(ids.len() > 1_000_000);
+    assert_eq!(ids, (0..ids.len() as i64).collect::<Vec<_>>());
+    assert!(site.path("spool/.quarantine/a.csv.gz").exists());
+    site.expect(0, &["audit", "--deep"]);
+}

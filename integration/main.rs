@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 
+mod faults;
 mod invariants;
 mod journals;
 mod kill;
 mod lake;
 mod landing;
+mod means;
 mod proxy;
 mod s3;
+mod safety;
 mod support;
+mod texts;
 mod tidy;

@@ -273,7 +273,8 @@ pub fn rebuild(config: &Config, places: &[Place], beliefs: Vec<Belief>) -> Resul
                 continue;
             }
             let state = if manifest.batch <= belief.committed {
-                BatchState::Committed
+                // Its files are retired by the next run all the same, and what it staged is swept.
+                BatchState::Done
             } else {
                 BatchState::Staged
             };

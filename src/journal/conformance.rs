@@ -115,6 +115,8 @@ pub fn manifest(
     parts: &[(&FileRow, u64, u64)],
 ) -> Manifest {
     let files = parts.iter().map(|(row, ..)| ManifestFile {
+        torn: row.torn.clone(),
+        header: row.header.clone(),
         path: row.path.clone(),
         stat: row.stat,
         fingerprint: row.fingerprint,

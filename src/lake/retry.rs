@@ -40,12 +40,16 @@ impl RetryPolicy {
     }
 }
 
+/// Shorter disturbances are nobody's concern.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+
 /// The pauses of one operation. Time counts from its first failure: an upload of half an hour that breaks at its end has
 /// not used up its retries by taking long.
 pub struct Backoff {
     policy: RetryPolicy,
     failed: Option<Instant>,
     next: Duration,
+    said: bool,
 }
 
 impl Backoff {
@@ -55,15 +59,22 @@ impl Backoff {
             policy,
             failed: None,
             next: policy.first,
+            said: false,
         }
     }
 
-    /// Waits before the next attempt; `false`, at once, if the time is over.
-    pub async fn pause(&mut self) -> bool {
+    /// Waits before the next attempt; `false`, at once, if the time is over. `fault` is what is waited for: whoever reads
+    /// the log learns of it long before the time is over.
+    pub async fn pause(&mut self, fault: &(dyn std::fmt::Display + Sync)) -> bool {
         let pause = jittered(self.next, super::random());
-        let failed = *self.failed.get_or_insert_with(Instant::now);
-        if failed.elapsed() + pause > self.policy.total {
+        let waited = self.failed.get_or_insert_with(Instant::now).elapsed();
+        if waited + pause > self.policy.total {
             return false;
+        }
+        if !self.said && waited + pause >= SILENCE_MAX {
+            self.said = true;
+            let seconds = (self.policy.total - waited).as_secs();
+            tracing::warn!(%fault, for_seconds = seconds, "the lake does not do what it should, still trying");
         }
         self.next = (self.next * 2).min(self.policy.longest);
         tokio::time::sleep(pause).await;
@@ -95,6 +106,6 @@ mod tests {
             first: Duration::from_secs(1),
             longest: Duration::from_secs(1),
         });
-        assert!(!backoff.pause().await);
+        assert!(!backoff.pause(&"a fault").await);
     }
 }

@@ -289,6 +289,8 @@ fn manifest_file(open: &OpenFile) -> ManifestFile {
         fingerprint: open.end.as_ref().and_then(|end| end.fingerprint),
         settings: open.settings.clone(),
         decoded: open.end.as_ref().map(|end| end.decoded),
+        torn: open.end.as_ref().and_then(|end| end.torn.clone()),
+        header: open.header.clone().or_else(|| open.row.header.clone()),
     }
 }
 

@@ -121,7 +121,7 @@ fn join<T>(result: std::thread::Result<Result<T, Halt>>) -> Result<T, Halt> {
 }
 
 fn channel_bytes(memory: u64) -> usize {
-    usize::try_from((memory / 8).clamp(4 << 20, 64 << 20)).unwrap_or(64 << 20)
+    usize::try_from((memory / 32).clamp(2 << 20, 16 << 20)).unwrap_or(16 << 20)
 }
 
 /// What the channel and the source leave, shared by the lanes that a batch uses.
@@ -176,6 +176,7 @@ fn recover(pipeline: &Pipeline, committer: &Committer) -> Result<(), Halt> {
     }
     committer.finish_quarantines()?;
     committer.retire_committed()?;
+    committer.finish_deletes()?;
     committer.set_torn_aside()?;
     prune(pipeline)?;
     sweep_staging(pipeline)

@@ -17,6 +17,9 @@ use crate::spool::{Retire, Retired};
 /// Files retired between two fsyncs of the spool and their record in the journal.
 const RETIRE_GROUP: usize = 10_000;
 
+/// How far back a start looks for deletes that were not finished: a day.
+const DELETES_LOOKED_AT_NS: i64 = 86_400_000_000_000;
+
 /// A target's name is numbered at most this often.
 const TARGETS_MAX: u32 = 10_000;
 
@@ -182,6 +185,26 @@ impl Committer {
             self.ports
                 .journal
                 .quarantined_to(row.id, &place.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Hidden targets of deleted files that a kill kept from being unlinked after "retired" was recorded.
+    pub fn finish_deletes(&self) -> Result<(), Halt> {
+        if self.retire != Retire::Delete {
+            return Ok(());
+        }
+        let since = self.ports.clock.now_ns() - DELETES_LOOKED_AT_NS;
+        let mut targets = Vec::new();
+        self.ports.journal.visit_files(&self.pipeline, &mut |row| {
+            if row.state == FileState::Retired && row.changed_ns >= since {
+                targets.extend(row.retire_target);
+            }
+        })?;
+        for target in targets {
+            if self.ports.spool.stat(&target)?.is_some() {
+                self.ports.spool.unlink_target(&target)?;
+            }
         }
         Ok(())
     }

@@ -172,6 +172,7 @@ impl Adopter<'_> {
                 "UPDATE file SET inode = ?2, device = ?3, size = ?4, mtime_ns = ?5, \
                    decoded = CASE WHEN ?8 THEN ?6 ELSE coalesce(?6, decoded) END, \
                    fingerprint = CASE WHEN ?8 THEN ?7 ELSE coalesce(?7, fingerprint) END, \
+                   torn = CASE WHEN ?8 THEN ?9 ELSE coalesce(?9, torn) END, \
                    state = CASE WHEN ?8 THEN 0 ELSE state END WHERE id = ?1",
             )?
             .execute(params![
@@ -183,6 +184,7 @@ impl Adopter<'_> {
                 file.decoded,
                 file.fingerprint.map(digest_bytes),
                 released,
+                file.torn,
             ])?;
         Ok(())
     }
@@ -256,12 +258,12 @@ fn row_of(id: FileId, path: &RelativePath, file: &ManifestFile) -> FileRow {
         stat: file.stat,
         state: FileState::Reading,
         settings: file.settings.clone(),
-        header: None,
+        header: file.header.clone(),
         put_end: 0,
         checkpoint: 0,
         decoded: file.decoded,
         fingerprint: file.fingerprint,
-        torn: None,
+        torn: file.torn.clone(),
         records: 0,
         rejected: 0,
         rejected_bytes: 0,

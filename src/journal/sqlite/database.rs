@@ -184,6 +184,10 @@ fn damaged(place: &Place, found: impl std::fmt::Display) -> Unfit {
 fn unreadable(place: &Place, error: &rusqlite::Error) -> Unfit {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => Unfit::Other(place.fatal("open", error.to_string(), true)),
+        // Without room for its side files SQLite knows an I/O error only. That is no damage.
+        Some(ErrorCode::SystemIoFailure) if place.no_space() => {
+            Unfit::Other(place.fatal("open", error.to_string(), true))
+        }
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
             Unfit::Other(place.unusable(format!(
                 "open it: {error}; it must be readable and writable for the user that runs this, and its directory too"

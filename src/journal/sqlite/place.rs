@@ -72,16 +72,25 @@ impl Place {
         message: String,
         full: bool,
     ) -> JournalError {
+        let full = full || self.no_space();
+        let message = if full {
+            format!(
+                "{message} (the disk under `{}` is full: free some space there)",
+                self.dir.display()
+            )
+        } else {
+            message
+        };
         JournalError::Fatal {
             path: self.text(),
             operation,
             message,
-            full: full || self.no_space(),
+            full,
         }
     }
 
     /// A full disk can show as a plain I/O error of a side file.
-    fn no_space(&self) -> bool {
+    pub(super) fn no_space(&self) -> bool {
         rustix::fs::statvfs(&self.dir)
             .is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) < 64 * 1024)
     }

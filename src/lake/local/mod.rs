@@ -55,6 +55,12 @@ impl LocalLake {
         })
     }
 
+    /// The whole path, since whoever reads it must find the disk that is full or the directory that is closed.
+    fn error(&self, operation: &'static str, path: &LakePath, error: &io::Error) -> LakeError {
+        let whole = self.tree.root().join(path.as_str());
+        words::error(operation, &whole.display().to_string(), error)
+    }
+
     /// Fsyncs the file under `path` and every directory above it.
     fn sync_file(&self, parents: &Parents, name: &str) -> io::Result<()> {
         open_file(parents.fd(), name)?.sync_all()?;
@@ -226,7 +232,7 @@ impl LocalLake {
     }
 
     fn try_probe(&self, path: &LakePath) -> Result<Honours, LakeError> {
-        let failed = |e: io::Error| words::error("probe", path.as_str(), &e);
+        let failed = |e: io::Error| self.error("probe", path, &e);
         let contents = b"lakeward probes this lake";
         if self.try_create(path, contents).map_err(failed)? != Created::Ours {
             return Err(failed(io::Error::other("somebody else writes this name")));
@@ -259,40 +265,40 @@ impl Lake for LocalLake {
 
     fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, LakeError> {
         self.try_create(path, contents)
-            .map_err(|e| words::error("create", path.as_str(), &e))
+            .map_err(|e| self.error("create", path, &e))
     }
 
     fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, LakeError> {
         self.try_read(path)
-            .map_err(|e| words::error("read", path.as_str(), &e))
+            .map_err(|e| self.error("read", path, &e))
     }
 
     fn look(&self, path: &LakePath, mark: &Mark) -> Result<Look, LakeError> {
         self.try_look(path, mark)
-            .map_err(|e| words::error("look at", path.as_str(), &e))
+            .map_err(|e| self.error("look at", path, &e))
     }
 
     fn land(&self, staged: &Path, path: &LakePath, mark: &Mark) -> Result<Landed, LakeError> {
         self.try_land(staged, path, mark)
-            .map_err(|e| words::error("land", path.as_str(), &e))
+            .map_err(|e| self.error("land", path, &e))
     }
 
     fn make_durable(&self, path: &LakePath) -> Result<(), LakeError> {
         self.try_make_durable(path)
-            .map_err(|e| words::error("make durable", path.as_str(), &e))
+            .map_err(|e| self.error("make durable", path, &e))
     }
 
     fn list(&self, dir: &LakePath, visit: &mut dyn FnMut(Entry)) -> Result<(), LakeError> {
-        walk::list(&self.tree, dir, visit).map_err(|e| words::error("list", dir.as_str(), &e))
+        walk::list(&self.tree, dir, visit).map_err(|e| self.error("list", dir, &e))
     }
 
     fn digest(&self, path: &LakePath) -> Result<Option<DataFileCopy>, LakeError> {
         self.try_digest(path)
-            .map_err(|e| words::error("read", path.as_str(), &e))
+            .map_err(|e| self.error("read", path, &e))
     }
 
     fn download(&self, path: &LakePath, to: &Path) -> Result<bool, LakeError> {
-        let failed = |e: io::Error| words::error("download", path.as_str(), &e);
+        let failed = |e: io::Error| self.error("download", path, &e);
         let Some(mut from) = self.try_open(path).map_err(failed)? else {
             return Ok(false);
         };

@@ -44,7 +44,7 @@ impl S3Lake {
                 Err(fault) if fault.kind == FaultKind::Condition => return Ok(Landed::Look),
                 Err(fault) if fault.kind == FaultKind::Permanent => return Err(fault),
                 Err(fault) => {
-                    if !backoff.pause().await {
+                    if !backoff.pause(&self.store.scrub(&fault.message)).await {
                         return Err(Fault {
                             kind: FaultKind::Transient,
                             ..fault
@@ -96,7 +96,7 @@ impl S3Lake {
             match fault.kind {
                 FaultKind::Absent => return,
                 // MinIO, for one, may reset the connection on which it refused to complete.
-                FaultKind::Transient if backoff.pause().await => {}
+                FaultKind::Transient if backoff.pause(&self.store.scrub(&fault.message)).await => {}
                 _ => {
                     let error = self.store.scrub(&fault.message);
                     tracing::warn!(%path, %error, "upload not aborted");
@@ -137,7 +137,10 @@ impl S3Lake {
         loop {
             match writer.close().await.map_err(Fault::from) {
                 Ok(_) => return Ok(()),
-                Err(fault) if fault.kind == FaultKind::Transient && backoff.pause().await => {
+                Err(fault)
+                    if fault.kind == FaultKind::Transient
+                        && backoff.pause(&self.store.scrub(&fault.message)).await =>
+                {
                     tracing::debug!(error = %self.store.scrub(&fault.message), "completed again");
                 }
                 Err(fault) => return Err(fault),

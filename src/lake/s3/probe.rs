@@ -91,7 +91,9 @@ impl S3Lake {
                 .await
                 .map_err(Fault::from);
             match put {
-                Err(fault) if fault.kind == FaultKind::Transient && backoff.pause().await => {}
+                Err(fault)
+                    if fault.kind == FaultKind::Transient
+                        && backoff.pause(&self.store.scrub(&fault.message)).await => {}
                 Err(fault) if fault.kind == FaultKind::Absent => {
                     return Err(Fault::permanent(format!(
                         "{}: is `endpoint` an S3 store?",

@@ -77,7 +77,7 @@ impl Transport {
                 refused => refused,
             };
             match answer {
-                Err(error) if error.is_temporary() && backoff.pause().await => {
+                Err(error) if error.is_temporary() && backoff.pause(&cause(&error)).await => {
                     tracing::debug!(%error, "repeated");
                 }
                 answer => return answer,
@@ -116,6 +116,11 @@ impl HttpTransport for Transport {
             self.once(request).await
         }
     }
+}
+
+/// What opendal has wrapped: our own words.
+fn cause(error: &opendal::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.message().to_owned(), ToString::to_string)
 }
 
 /// Parts of an upload and pages of a listing.

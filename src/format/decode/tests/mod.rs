@@ -9,7 +9,8 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::util::display::array_value_to_string;
 
-use super::{DecodeContext, DecodedBatch, Decoder, Inference, Reject, SegmentOutcome};
+use super::{DecodeContext, DecodedBatch, Decoder, Inference, Reject};
+use crate::format::decode::SegmentOutcome;
 use crate::format::{Compression, CsvSettings, FileContext, InputFormat, ReadingSettings};
 use crate::schema::{
     Metadata, Names, NewColumns, Schema, SchemaMode, SchemaRegistry, SchemaSettings, TimestampUnit,
