@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::Halt;
 use crate::channel::{FileEnd, SegmentData};
-use crate::crash;
 use crate::journal::{FileRow, StageRequest};
 use crate::protocol::{
     DataFile, DataFileKind, Encoding, MANIFEST_FORMAT, Manifest, ManifestBody, ManifestFile,
@@ -189,18 +188,9 @@ impl OpenBatch {
                 to: open.segment.to,
                 line: open.segment.line,
                 records: open.segment.records,
-                // I9 balanced: the lane's counts, as they are.
-                rejected: if crash::broken("i9-rejects-not-counted") {
-                    0
-                } else {
-                    outcome.rejected
-                },
+                rejected: outcome.rejected,
                 rejected_bytes: outcome.rejected_bytes,
-                skipped_bytes: if crash::broken("i9-blank-lines-not-counted") {
-                    0
-                } else {
-                    outcome.skipped_bytes
-                },
+                skipped_bytes: outcome.skipped_bytes,
                 last: open.segment.last,
                 digest: open.segment.digest,
                 lane: open.lane,

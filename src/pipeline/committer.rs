@@ -16,8 +16,8 @@ use crate::journal::{BatchRow, FileRow, matches_copy};
 use crate::lake::{self, Created, Landed, Mark};
 use crate::naming::{self, LakePath};
 use crate::protocol::{
-    BatchState, DataFile, DataFileCopy, FinalCopy, Manifest, ManifestBody, StagedCopy, Step,
-    invariant, next_step,
+    BatchState, DataFile, DataFileCopy, DataFileKind, FinalCopy, Manifest, ManifestBody,
+    StagedCopy, Step, invariant, next_step,
 };
 use crate::segment::{Digest, Digester, Segment};
 use crate::sink::{BatchContext, SinkSettings, encode_again};
@@ -328,7 +328,7 @@ impl Committer {
                 }
             }
         }
-        if revised != *manifest {
+        if revised != *manifest && !crash::broken("i7-new-digests-not-recorded") {
             revised.revision = manifest.revision + 1;
             crash::place("before_revise");
             self.ports.journal.revise(&revised)?;
@@ -351,6 +351,7 @@ impl Committer {
             .filter(|file| file.lane == lane)
             .cloned()
             .collect();
+        self.refuse_other_format(batch, &planned)?;
         let segments: Vec<(FileRow, Segment)> = self.lane_segments(batch, manifest, lane)?;
         for file in &planned {
             remove_if_there(&self.staging_dir.join(&file.staged))?;
@@ -408,6 +409,20 @@ impl Committer {
             return Err(halt);
         }
         result.map_err(super::lanes::halt_of)
+    }
+
+    /// A data file's name says its format, and its name is staged: it is not encoded again as another one.
+    fn refuse_other_format(&self, batch: &BatchRow, planned: &[DataFile]) -> Result<(), Halt> {
+        let ending = crate::sink::extension(&self.sink.format);
+        let other = planned
+            .iter()
+            .find(|file| file.kind == DataFileKind::Data && !file.path.ends_with(ending));
+        other.map_or(Ok(()), |file| {
+            Err(Halt::Stopped(format!(
+                "batch {} of pipeline `{}`: the staged copy of `{}` is lost and must be encoded again, but the configuration's format writes `{ending}` now: set the old format again, run `lakeward run --once`, then change it",
+                batch.number, self.pipeline, file.path
+            )))
+        })
     }
 
     fn lane_segments(
