@@ -376,7 +376,7 @@ fn a_batch_with_another_number_lake_spool_or_journal_is_not_staged(journal: &dyn
             r.manifest.body = ManifestBody::Tombstone(Tombstone {
                 successor,
                 adopted: false,
-            })
+            });
         },
         "tombstone",
     );
