@@ -178,14 +178,15 @@ fn a_server_stopped_and_started_in_mid_landing_loses_nothing() {
 fn a_server_that_is_away_is_75_and_the_next_run_lands_all() {
     let Some(mut minio) = OwnMinio::start("own-minio-secret") else { return };
     let s3 = minio.s3("own-minio-secret");
-    let site = Site::with_lake(&s3.toml(), "", &small_batches());
+    let site = Site::with_lake(&s3.toml(), "stop_after = \"1s\"\n", &small_batches());
     let next = site.drop_ids("a.ndjson", 0, 700);
     assert!(site.killed_at("before_commit", 1));
     minio.down();
     let start = Instant::now();
     let away = site.expect(75, &["run", "--once", "--deadline", "5s"]);
     assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
-    assert!(stderr(&away).contains("nothing listens at http://127.0.0.1:"), "{}", stderr(&away));
+    assert!(!stderr(&away).contains("bug at"), "{}", stderr(&away));
+    assert!(stderr(&away).contains("stop_after") && stderr(&away).contains("nothing listens at http://127.0.0.1:"), "{}", stderr(&away));
     minio.up("own-minio-secret");
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&LakeAt::S3(s3), 0..next);

@@ -212,7 +212,11 @@ impl Agent {
         for running in &self.running {
             let name = &running.pipeline.settings.name;
             if !endings.iter().any(|ending| &ending.report.name == name) {
-                let reason = self.stop.reason().unwrap_or_default();
+                let reason = format!(
+                    "{}, and `agent.stop_after` was too short for what was begun; the next run ends it{}",
+                    self.stop.reason().unwrap_or_default(),
+                    waited_for(&running.pipeline)
+                );
                 running
                     .pipeline
                     .tally
@@ -326,7 +330,16 @@ fn left_undone(pipeline: &Pipeline) -> Option<Halt> {
     if pipeline.tally.drained() {
         return None;
     }
-    pipeline.orders.stop.reason().map(Halt::NotDone)
+    let reason = pipeline.orders.stop.reason()?;
+    Some(Halt::NotDone(format!("{reason}{}", waited_for(pipeline))))
+}
+
+/// `; it waited for …`, or nothing.
+fn waited_for(pipeline: &Pipeline) -> String {
+    match pipeline.tally.waiting_for() {
+        what if what.is_empty() || what == "files" => String::new(),
+        what => format!("; it waited for {what}"),
+    }
 }
 
 /// 1,000 partitions are 1,000 open files; the usual soft limit is 1,024.
