@@ -18,7 +18,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} in vain until {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -51,7 +54,9 @@ pub fn command_behind(site: &Site, before: &[String], arguments: &[&str]) -> Com
 /// As [`Site::expect`], behind other programs.
 #[track_caller]
 pub fn expect_behind(site: &Site, before: &[String], code: i32, arguments: &[&str]) -> Output {
-    let output = command_behind(site, before, arguments).output().expect("the program starts");
+    let output = command_behind(site, before, arguments)
+        .output()
+        .expect("the program starts");
     assert_eq!(
         output.status.code(),
         Some(code),
@@ -90,7 +95,11 @@ impl Disk {
 
     /// What to run the program behind, so that it sees this disk.
     pub fn inside(&self) -> Vec<String> {
-        let mut words = vec!["nsenter".to_owned(), "-t".to_owned(), self.holder.id().to_string()];
+        let mut words = vec![
+            "nsenter".to_owned(),
+            "-t".to_owned(),
+            self.holder.id().to_string(),
+        ];
         if self.in_user_namespace {
             words.extend(["-U".to_owned(), "--preserve-credentials".to_owned()]);
         }
@@ -118,7 +127,9 @@ impl Disk {
         };
         let page = [1_u8; 4096];
         while free() > bytes {
-            filler.write_all(&page).expect("there is room for the filler");
+            filler
+                .write_all(&page)
+                .expect("there is room for the filler");
         }
     }
 
@@ -138,7 +149,11 @@ impl Drop for Disk {
 fn hold(flags: &str, at: &Path, bytes: u64) -> Option<Child> {
     let mut holder = Command::new("unshare")
         .arg(flags)
-        .args(["sh", "-c", "mount -t tmpfs -o \"size=$1,mode=755\" none \"$0\" && echo mounted && exec cat"])
+        .args([
+            "sh",
+            "-c",
+            "mount -t tmpfs -o \"size=$1,mode=755\" none \"$0\" && echo mounted && exec cat",
+        ])
         .arg(at)
         .arg(bytes.to_string())
         .stdin(Stdio::piped())
@@ -161,7 +176,14 @@ pub fn without_power() -> Vec<String> {
     if !rustix::process::geteuid().is_root() {
         return Vec::new();
     }
-    let words = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--"];
+    let words = [
+        "setpriv",
+        "--bounding-set",
+        "-all",
+        "--inh-caps",
+        "-all",
+        "--",
+    ];
     let works = Command::new(words[0])
         .args(&words[1..])
         .arg("true")
@@ -198,7 +220,10 @@ impl OwnMinio {
             return None;
         }
         let mut minio = Self {
-            dir: tempfile::Builder::new().prefix("lakeward-minio-").tempdir().expect("a directory"),
+            dir: tempfile::Builder::new()
+                .prefix("lakeward-minio-")
+                .tempdir()
+                .expect("a directory"),
             port: free_port(),
             process: None,
         };
@@ -210,8 +235,13 @@ impl OwnMinio {
     /// The program that `integration/servers/fetch.sh` provides.
     fn program() -> String {
         let servers = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/servers");
-        let script = format!("\"{servers}/fetch.sh\" minio >&2 && . \"{servers}/common.sh\" && echo \"$minio\"");
-        let output = Command::new("bash").args(["-c", &script]).output().expect("bash");
+        let script = format!(
+            "\"{servers}/fetch.sh\" minio >&2 && . \"{servers}/common.sh\" && echo \"$minio\""
+        );
+        let output = Command::new("bash")
+            .args(["-c", &script])
+            .output()
+            .expect("bash");
         assert!(output.status.success(), "{}", stderr(&output));
         stdout(&output).trim().to_owned()
     }
@@ -223,7 +253,12 @@ impl OwnMinio {
             .open(self.dir.path().join("log"))
             .expect("a log");
         let child = Command::new(Self::program())
-            .args(["server", "--quiet", "--address", &format!("127.0.0.1:{}", self.port)])
+            .args([
+                "server",
+                "--quiet",
+                "--address",
+                &format!("127.0.0.1:{}", self.port),
+            ])
             .arg(self.dir.path().join("data"))
             .env_clear()
             .envs([
@@ -247,7 +282,10 @@ impl OwnMinio {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
             return false;
         };
-        let asked = write!(stream, "GET /minio/health/ready HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n");
+        let asked = write!(
+            stream,
+            "GET /minio/health/ready HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
+        );
         let mut line = String::new();
         asked.is_ok()
             && BufReader::new(stream).read_line(&mut line).is_ok()
@@ -286,8 +324,11 @@ impl Drop for OwnMinio {
 
 /// Ends a process by SIGTERM and answers its exit code.
 pub fn terminate(child: &mut Child) -> Option<i32> {
-    rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM)
-        .expect("SIGTERM");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(child),
+        rustix::process::Signal::TERM,
+    )
+    .expect("SIGTERM");
     ended(child)
 }
 

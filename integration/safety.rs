@@ -25,8 +25,28 @@ fn holds_secret(bytes: &[u8]) -> bool {
 
 /// Every command of the program, each with its forms of output.
 const COMMANDS: &[&[&str]] = &[
-    &["run", "--once", "-v", "-v", "--report", "report.json", "--deadline", "4s"],
-    &["run", "--once", "-v", "-v", "--log-format", "json", "--report", "report2.json", "--deadline", "4s"],
+    &[
+        "run",
+        "--once",
+        "-v",
+        "-v",
+        "--report",
+        "report.json",
+        "--deadline",
+        "4s",
+    ],
+    &[
+        "run",
+        "--once",
+        "-v",
+        "-v",
+        "--log-format",
+        "json",
+        "--report",
+        "report2.json",
+        "--deadline",
+        "4s",
+    ],
     &["check", "-v", "-v"],
     &["check", "--json"],
     &["check", "--no-write"],
@@ -50,7 +70,16 @@ const COMMANDS: &[&[&str]] = &[
 
 /// Those that speak with the lake: enough where it fails.
 const ASKING: &[&[&str]] = &[
-    &["run", "--once", "-v", "-v", "--report", "report.json", "--deadline", "2s"],
+    &[
+        "run",
+        "--once",
+        "-v",
+        "-v",
+        "--report",
+        "report.json",
+        "--deadline",
+        "2s",
+    ],
     &["run", "--once", "--log-format", "json", "--deadline", "2s"],
     &["check", "-v", "-v"],
     &["check", "--json"],
@@ -65,12 +94,23 @@ fn nothing_tells_the_secret(site: &Site, what: &str, commands: &[&[&str]]) {
     // Whoever waits for a server that is not there has said all by then.
     let before: Vec<String> = ["timeout", "5"].map(str::to_owned).to_vec();
     for arguments in commands {
-        let output = command_behind(site, &before, arguments).env("LAKE_SECRET", SECRET).output().expect("it starts");
+        let output = command_behind(site, &before, arguments)
+            .env("LAKE_SECRET", SECRET)
+            .output()
+            .expect("it starts");
         for (stream, bytes) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
-            assert!(!holds_secret(bytes), "{what}: {arguments:?}: {stream}: {}", String::from_utf8_lossy(bytes));
+            assert!(
+                !holds_secret(bytes),
+                "{what}: {arguments:?}: {stream}: {}",
+                String::from_utf8_lossy(bytes)
+            );
         }
         let code = output.status.code();
-        assert!(code.is_some_and(|code| code != 1), "{what}: {arguments:?} ended with {code:?}: {}", stderr(&output));
+        assert!(
+            code.is_some_and(|code| code != 1),
+            "{what}: {arguments:?} ended with {code:?}: {}",
+            stderr(&output)
+        );
     }
     no_file_tells_the_secret(&site.path(""), what);
 }
@@ -83,7 +123,11 @@ fn no_file_tells_the_secret(dir: &Path, what: &str) {
             no_file_tells_the_secret(&path, what);
         } else if name != "lakeward.toml" && name != "secret.txt" {
             let bytes = fs::read(&path).unwrap_or_default();
-            assert!(!holds_secret(&bytes), "{what}: `{}` holds the secret", path.display());
+            assert!(
+                !holds_secret(&bytes),
+                "{what}: `{}` holds the secret",
+                path.display()
+            );
         }
     }
 }
@@ -97,27 +141,98 @@ fn lake_toml(endpoint: &str, bucket: &str, secret: &str, more: &str) -> String {
 
 #[test]
 fn a_secret_is_told_by_no_command_and_on_no_failing_path() {
-    let Some(minio) = OwnMinio::start(SECRET) else { return };
+    let Some(minio) = OwnMinio::start(SECRET) else {
+        return;
+    };
     let endpoint = minio.s3(SECRET).endpoint;
     let nobody = format!("http://127.0.0.1:{}", free_port());
     for (what, lake) in [
-        ("works, by a file", lake_toml(&endpoint, "lakeward", "${file:secret.txt}", "")),
-        ("works, by the environment", lake_toml(&endpoint, "lakeward", "${LAKE_SECRET}", "")),
-        ("wrong key", lake_toml(&endpoint, "lakeward", "${LAKE_SECRET}wrong", "")),
-        ("no bucket", lake_toml(&endpoint, "absent", "${file:secret.txt}", "")),
-        ("refused connection", lake_toml(&nobody, "lakeward", "${file:secret.txt}", "")),
-        ("session token", lake_toml(&endpoint, "lakeward", "${file:secret.txt}", "session_token = \"token-${LAKE_SECRET}\"\n")),
-        ("in a URL", lake_toml("http://user:${LAKE_SECRET}@127.0.0.1:1", "lakeward", "x", "")),
-        ("in a path of a URL", lake_toml("http://127.0.0.1:1/${file:secret.txt}", "lakeward", "x", "")),
-        ("key id", lake_toml(&endpoint, "lakeward", "x", "").replace(OwnMinio::KEY, "${file:secret.txt}")),
-        ("unknown key", lake_toml(&endpoint, "lakeward", "x", "secret_acces_key = \"${file:secret.txt}\"\n")),
-        ("wrong shape", lake_toml(&endpoint, "lakeward", "x", "server_side_encryption = \"${file:secret.txt}\"\n")),
-        ("encryption key", lake_toml(&endpoint, "lakeward", "${file:secret.txt}", "server_side_encryption_customer_algorithm = \"AES256\"\nserver_side_encryption_customer_key = \"${file:secret.txt}\"\n")),
+        (
+            "works, by a file",
+            lake_toml(&endpoint, "lakeward", "${file:secret.txt}", ""),
+        ),
+        (
+            "works, by the environment",
+            lake_toml(&endpoint, "lakeward", "${LAKE_SECRET}", ""),
+        ),
+        (
+            "wrong key",
+            lake_toml(&endpoint, "lakeward", "${LAKE_SECRET}wrong", ""),
+        ),
+        (
+            "no bucket",
+            lake_toml(&endpoint, "absent", "${file:secret.txt}", ""),
+        ),
+        (
+            "refused connection",
+            lake_toml(&nobody, "lakeward", "${file:secret.txt}", ""),
+        ),
+        (
+            "session token",
+            lake_toml(
+                &endpoint,
+                "lakeward",
+                "${file:secret.txt}",
+                "session_token = \"token-${LAKE_SECRET}\"\n",
+            ),
+        ),
+        (
+            "in a URL",
+            lake_toml(
+                "http://user:${LAKE_SECRET}@127.0.0.1:1",
+                "lakeward",
+                "x",
+                "",
+            ),
+        ),
+        (
+            "in a path of a URL",
+            lake_toml("http://127.0.0.1:1/${file:secret.txt}", "lakeward", "x", ""),
+        ),
+        (
+            "key id",
+            lake_toml(&endpoint, "lakeward", "x", "").replace(OwnMinio::KEY, "${file:secret.txt}"),
+        ),
+        (
+            "unknown key",
+            lake_toml(
+                &endpoint,
+                "lakeward",
+                "x",
+                "secret_acces_key = \"${file:secret.txt}\"\n",
+            ),
+        ),
+        (
+            "wrong shape",
+            lake_toml(
+                &endpoint,
+                "lakeward",
+                "x",
+                "server_side_encryption = \"${file:secret.txt}\"\n",
+            ),
+        ),
+        (
+            "encryption key",
+            lake_toml(
+                &endpoint,
+                "lakeward",
+                "${file:secret.txt}",
+                "server_side_encryption_customer_algorithm = \"AES256\"\nserver_side_encryption_customer_key = \"${file:secret.txt}\"\n",
+            ),
+        ),
     ] {
         let site = Site::with_lake(&lake, "stop_after = \"1s\"\n", PLAIN);
         fs::write(site.path("secret.txt"), format!("{SECRET}\n")).unwrap();
         site.drop_ids("a.ndjson", 0, 10);
-        nothing_tells_the_secret(&site, what, if what.starts_with("works") { COMMANDS } else { ASKING });
+        nothing_tells_the_secret(
+            &site,
+            what,
+            if what.starts_with("works") {
+                COMMANDS
+            } else {
+                ASKING
+            },
+        );
     }
     // Manifests, data files and their metadata as the store keeps them.
     let data = minio.data().join("lakeward");
@@ -128,7 +243,11 @@ fn a_secret_is_told_by_no_command_and_on_no_failing_path() {
 #[test]
 fn a_secret_in_the_state_of_a_running_agent_is_told_by_nobody() {
     let nobody = format!("http://127.0.0.1:{}", free_port());
-    let site = Site::with_lake(&lake_toml(&nobody, "lakeward", "${file:secret.txt}", ""), "", PLAIN);
+    let site = Site::with_lake(
+        &lake_toml(&nobody, "lakeward", "${file:secret.txt}", ""),
+        "",
+        PLAIN,
+    );
     fs::write(site.path("secret.txt"), SECRET).unwrap();
     site.drop_ids("a.ndjson", 0, 10);
     let mut agent = site.spawn(&["run", "-v", "-v"], &[]);
@@ -149,27 +268,47 @@ fn a_secret_in_the_state_of_a_running_agent_is_told_by_nobody() {
 // ---------------------------------------------------------------- rights
 
 fn mode(path: &Path) -> u32 {
-    fs::symlink_metadata(path).unwrap_or_else(|e| panic!("`{}`: {e}", path.display())).permissions().mode() & 0o777
+    fs::symlink_metadata(path)
+        .unwrap_or_else(|e| panic!("`{}`: {e}", path.display()))
+        .permissions()
+        .mode()
+        & 0o777
 }
 
 #[test]
 fn state_and_staging_are_private_and_landed_files_follow_the_umask() {
-    for (umask, file, dir) in [("022", 0o644, 0o755), ("027", 0o640, 0o750), ("077", 0o600, 0o700)] {
+    for (umask, file, dir) in [
+        ("022", 0o644, 0o755),
+        ("027", 0o640, 0o750),
+        ("077", 0o600, 0o700),
+    ] {
         let site = Site::local(PLAIN);
         let end = site.drop_file_and_reject("a.ndjson");
-        let before: Vec<String> = ["sh", "-c", "umask \"$0\"; exec \"$@\"", umask].map(str::to_owned).to_vec();
+        let before: Vec<String> = ["sh", "-c", "umask \"$0\"; exec \"$@\"", umask]
+            .map(str::to_owned)
+            .to_vec();
         let mut killed = command_behind(&site, &before, &["run", "--once"]);
         killed.env("LAKEWARD_CRASH_AT", "before_commit:1");
         killed.output().unwrap();
         assert_eq!(mode(&site.path("var")), 0o700, "{umask}");
         for entry in fs::read_dir(site.path("var")).unwrap().flatten() {
             if entry.path().is_file() {
-                assert_eq!(mode(&entry.path()), 0o600, "{umask}: {}", entry.path().display());
+                assert_eq!(
+                    mode(&entry.path()),
+                    0o600,
+                    "{umask}: {}",
+                    entry.path().display()
+                );
             }
         }
         let staging = site.path("lake/_lakeward/staging");
         for entry in fs::read_dir(&staging).unwrap().flatten() {
-            assert_eq!(mode(&entry.path()), 0o700, "{umask}: {}", entry.path().display());
+            assert_eq!(
+                mode(&entry.path()),
+                0o700,
+                "{umask}: {}",
+                entry.path().display()
+            );
         }
         expect_behind(&site, &before, 0, &["run", "--once"]);
         let lake = site.lake();
@@ -180,8 +319,16 @@ fn state_and_staging_are_private_and_landed_files_follow_the_umask() {
             .collect();
         assert_eq!(landed.len(), 2, "{landed:?}");
         for path in landed {
-            assert_eq!(mode(&site.path("lake").join(&path)), file, "{umask}: {path}");
-            assert_eq!(mode(site.path("lake").join(&path).parent().unwrap()), dir, "{umask}: {path}");
+            assert_eq!(
+                mode(&site.path("lake").join(&path)),
+                file,
+                "{umask}: {path}"
+            );
+            assert_eq!(
+                mode(site.path("lake").join(&path).parent().unwrap()),
+                dir,
+                "{umask}: {path}"
+            );
         }
         assert_eq!(lake.ids().len() as i64, end);
     }
@@ -197,7 +344,11 @@ impl Site {
 #[test]
 fn staging_of_a_remote_lake_is_private_too() {
     let nobody = format!("http://127.0.0.1:{}", free_port());
-    let site = Site::with_lake(&lake_toml(&nobody, "lakeward", "x", ""), "stop_after = \"1s\"\n", PLAIN);
+    let site = Site::with_lake(
+        &lake_toml(&nobody, "lakeward", "x", ""),
+        "stop_after = \"1s\"\n",
+        PLAIN,
+    );
     fs::create_dir(site.path("var")).unwrap();
     fs::set_permissions(site.path("var"), fs::Permissions::from_mode(0o755)).unwrap();
     site.expect(75, &["run", "--once", "--deadline", "1s"]);
@@ -228,19 +379,29 @@ fn a_linked_quarantine_dir_or_retire_dir_is_refused_and_nothing_goes_through_it(
     let end = site.drop_ids("a.ndjson", 0, 5);
     site.drop_file("torn.gz", &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3]);
     let output = site.lakeward(&["run", "--once"]);
-    assert!(matches!(output.status.code(), Some(4 | 75)), "{}", stderr(&output));
+    assert!(
+        matches!(output.status.code(), Some(4 | 75)),
+        "{}",
+        stderr(&output)
+    );
     assert!(stderr(&output).contains("link"), "{}", stderr(&output));
     assert_eq!(fs::read_dir(site.path("outside")).unwrap().count(), 0);
     fs::remove_file(site.path("spool/.quarantine")).unwrap();
     site.expect(3, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..end);
 
-    let site = Site::local(&format!("retire = \"move\"\nretire_dir = \"done\"\n{PLAIN}"));
+    let site = Site::local(&format!(
+        "retire = \"move\"\nretire_dir = \"done\"\n{PLAIN}"
+    ));
     fs::create_dir(site.path("outside")).unwrap();
     symlink(site.path("outside"), site.path("done")).unwrap();
     let end = site.drop_ids("a.ndjson", 0, 5);
     let output = site.lakeward(&["run", "--once"]);
-    assert!(matches!(output.status.code(), Some(2 | 4)), "{}", stderr(&output));
+    assert!(
+        matches!(output.status.code(), Some(2 | 4)),
+        "{}",
+        stderr(&output)
+    );
     assert!(stderr(&output).contains("link"), "{}", stderr(&output));
     assert_eq!(fs::read_dir(site.path("outside")).unwrap().count(), 0);
     fs::remove_file(site.path("done")).unwrap();
@@ -284,9 +445,17 @@ fn unescaped(text: &str) -> Vec<u8> {
 #[track_caller]
 fn no_raw_control(output: &Output) {
     for bytes in [&output.stdout, &output.stderr] {
-        assert!(!bytes.contains(&0x1b), "{}", String::from_utf8_lossy(bytes).escape_debug());
+        assert!(
+            !bytes.contains(&0x1b),
+            "{}",
+            String::from_utf8_lossy(bytes).escape_debug()
+        );
         let text = std::str::from_utf8(bytes).expect("UTF-8");
-        assert!(!text.contains("new\nline") && !text.contains('\u{202e}'), "{}", text.escape_debug());
+        assert!(
+            !text.contains("new\nline") && !text.contains('\u{202e}'),
+            "{}",
+            text.escape_debug()
+        );
     }
 }
 
@@ -301,18 +470,32 @@ fn names_of_any_bytes_are_escaped_in_text_and_lossless_in_json() {
     no_raw_control(&site.expect(0, &["files"]));
     no_raw_control(&site.expect(0, &["check"]));
     no_raw_control(&site.expect(0, &["run", "--once", "-v", "-v"]));
-    for (arguments, list) in [(["files", "--json"], None), (["audit", "--json"], Some("files"))] {
+    for (arguments, list) in [
+        (["files", "--json"], None),
+        (["audit", "--json"], Some("files")),
+    ] {
         no_raw_control(&site.expect(0, &arguments));
         let json = site.expect_json(0, &arguments);
-        let rows = list.map_or(&json, |list| &json[list]).as_array().unwrap().clone();
-        let mut found: Vec<Vec<u8>> = rows.iter().map(|row| unescaped(row["path"].as_str().unwrap())).collect();
+        let rows = list
+            .map_or(&json, |list| &json[list])
+            .as_array()
+            .unwrap()
+            .clone();
+        let mut found: Vec<Vec<u8>> = rows
+            .iter()
+            .map(|row| unescaped(row["path"].as_str().unwrap()))
+            .collect();
         found.sort();
         let mut wanted: Vec<Vec<u8>> = NAMES.iter().map(|name| name.to_vec()).collect();
         wanted.sort();
         assert_eq!(found, wanted, "{arguments:?}");
     }
-    let mut rejected: Vec<Vec<u8>> =
-        site.lake().rejects().iter().map(|reject| unescaped(reject["file"].as_str().unwrap())).collect();
+    let mut rejected: Vec<Vec<u8>> = site
+        .lake()
+        .rejects()
+        .iter()
+        .map(|reject| unescaped(reject["file"].as_str().unwrap()))
+        .collect();
     rejected.sort();
     let mut wanted: Vec<Vec<u8>> = NAMES.iter().map(|name| name.to_vec()).collect();
     wanted.sort();
@@ -320,7 +503,13 @@ fn names_of_any_bytes_are_escaped_in_text_and_lossless_in_json() {
     site.expect_landed(&site.lake(), 0..NAMES.len() as i64);
     for name in NAMES {
         let retired = [name, &b".COMPLETED"[..]].concat();
-        assert!(site.path("spool").join(OsStr::from_bytes(&retired)).exists(), "{}", name.escape_ascii());
+        assert!(
+            site.path("spool")
+                .join(OsStr::from_bytes(&retired))
+                .exists(),
+            "{}",
+            name.escape_ascii()
+        );
     }
 }
 
@@ -328,19 +517,34 @@ fn names_of_any_bytes_are_escaped_in_text_and_lossless_in_json() {
 fn quarantined_names_of_any_bytes_are_found_again_by_release() {
     let site = Site::local(PLAIN);
     for (n, name) in NAMES.iter().enumerate() {
-        fs::write(site.path("spool").join(OsStr::from_bytes(name)), ids_text(n as i64, 1)).unwrap();
+        fs::write(
+            site.path("spool").join(OsStr::from_bytes(name)),
+            ids_text(n as i64, 1),
+        )
+        .unwrap();
     }
     assert!(site.killed_at("before_retire", 1));
     for name in NAMES {
         let path = site.path("spool").join(OsStr::from_bytes(name));
-        fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"\n").unwrap();
+        fs::OpenOptions::new()
+            .append(true)
+            .open(path)
+            .unwrap()
+            .write_all(b"\n")
+            .unwrap();
     }
     no_raw_control(&site.expect(3, &["run", "--once"]));
     no_raw_control(&site.expect(0, &["files"]));
     for name in NAMES {
         let mut command = site.command(&["release", "--"]);
         let output = command.arg(OsStr::from_bytes(name)).output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}: {}", name.escape_ascii(), stderr(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}: {}",
+            name.escape_ascii(),
+            stderr(&output)
+        );
         no_raw_control(&output);
     }
     site.expect(0, &["run", "--once"]);
@@ -353,7 +557,10 @@ fn identifiers_in_ddl_are_quoted() {
     site.drop_file("a", b"{\"id\":0,\"a`b\":1,\"x) drop table y; --\":2}\n");
     site.expect(0, &["run", "--once"]);
     let ddl = stdout(&site.expect(0, &["schema", "--ddl"]));
-    assert!(ddl.contains("`a``b` bigint") && ddl.contains("`x) drop table y; --` bigint"), "{ddl}");
+    assert!(
+        ddl.contains("`a``b` bigint") && ddl.contains("`x) drop table y; --` bigint"),
+        "{ddl}"
+    );
 }
 
 // ---------------------------------------------------------------- bombs
@@ -370,7 +577,10 @@ fn run_measured(site: &Site, arguments: &[&str]) -> (Output, u64) {
         .arg(env!("CARGO_BIN_EXE_lakeward"))
         .args(arguments);
     let output = command.output().expect("python3");
-    let peak = fs::read_to_string(site.path("peak")).expect("a peak").parse::<u64>().expect("a number");
+    let peak = fs::read_to_string(site.path("peak"))
+        .expect("a peak")
+        .parse::<u64>()
+        .expect("a number");
     (output, peak << 10)
 }
 
@@ -382,7 +592,12 @@ fn bounded(site: &Site, codes: &[i32]) {
     let (output, peak) = run_measured(site, &["run", "--once"]);
     let code = output.status.code().unwrap_or(-1);
     assert!(codes.contains(&code), "{code}: {}", stderr(&output));
-    assert!(peak < PEAK_MAX, "{} MiB at the peak: {}", peak >> 20, stderr(&output));
+    assert!(
+        peak < PEAK_MAX,
+        "{} MiB at the peak: {}",
+        peak >> 20,
+        stderr(&output)
+    );
 }
 
 fn zstd_of_zeros(bytes: usize, window_log: u32) -> Vec<u8> {
@@ -423,7 +638,13 @@ fn decoded_bytes_max_sets_a_bomb_aside() {
     bounded(&site, &[3]);
     site.expect_landed(&site.lake(), 0..end);
     let files = site.expect_json(0, &["files", "bomb.zst", "--json"]);
-    assert!(files[0]["reason"].as_str().unwrap().contains("decoded_bytes_max"), "{files}");
+    assert!(
+        files[0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("decoded_bytes_max"),
+        "{files}"
+    );
 }
 
 #[test]
@@ -449,7 +670,10 @@ fn nesting_and_column_bombs_are_rejects() {
     }
     let site = Site::local(PLAIN);
     let keys: Vec<String> = (0..20_000).map(|n| format!("\"k{n}\":{n}")).collect();
-    site.drop_file("wide", format!("{{\"id\":0,{}}}\n", keys.join(",")).as_bytes());
+    site.drop_file(
+        "wide",
+        format!("{{\"id\":0,{}}}\n", keys.join(",")).as_bytes(),
+    );
     bounded(&site, &[0]);
     assert_eq!(site.lake().ids(), [0]);
 }
@@ -461,12 +685,23 @@ fn forged_manifests_are_refused_and_nothing_is_changed() {
     let site = Site::local(PLAIN);
     site.drop_ids("a.ndjson", 0, 10);
     site.expect(0, &["run", "--once"]);
-    let manifest = site.lake().list().into_keys().find(|path| path.starts_with("_lakeward/manifests/")).unwrap();
+    let manifest = site
+        .lake()
+        .list()
+        .into_keys()
+        .find(|path| path.starts_with("_lakeward/manifests/"))
+        .unwrap();
     let path = site.path("lake").join(&manifest);
     let honest = fs::read_to_string(&path).unwrap();
     let value: serde_json::Value = serde_json::from_str(&honest).unwrap();
-    let landed = value["body"]["batch"]["data_files"][0]["path"].as_str().unwrap().to_owned();
-    let staged = value["body"]["batch"]["data_files"][0]["staged"].as_str().unwrap().to_owned();
+    let landed = value["body"]["batch"]["data_files"][0]["path"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let staged = value["body"]["batch"]["data_files"][0]["staged"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let journal = value["journal"].as_str().unwrap().to_owned();
     fs::remove_dir_all(site.path("var")).unwrap();
     let forgeries = [
@@ -490,8 +725,17 @@ fn forged_manifests_are_refused_and_nothing_is_changed() {
         fs::write(&path, &forged).unwrap();
         let before = site.lake().list();
         let refused = site.lakeward(&["rebuild", "--yes"]);
-        assert_eq!(refused.status.code(), Some(4), "{forged}\n{}", stderr(&refused));
-        assert!(stderr(&refused).contains("manifest"), "{}", stderr(&refused));
+        assert_eq!(
+            refused.status.code(),
+            Some(4),
+            "{forged}\n{}",
+            stderr(&refused)
+        );
+        assert!(
+            stderr(&refused).contains("manifest"),
+            "{}",
+            stderr(&refused)
+        );
         assert_eq!(site.lake().list(), before, "{forged}");
         assert!(!site.path("var/journal.db").exists(), "{forged}");
         assert!(!site.path("evil").exists() && !site.path("evil.parquet").exists());
@@ -511,16 +755,31 @@ fn directories_may_not_contain_one_another() {
         ("type = \"fs\"\nroot = \"spool/lake\"\n", "", ""),
         ("type = \"fs\"\nroot = \".\"\n", "", ""),
         ("type = \"fs\"\nroot = \"var/lake\"\n", "", ""),
-        ("type = \"fs\"\nroot = \"lake\"\n", "", "retire = \"move\"\nretire_dir = \"spool/done\"\n"),
-        ("type = \"fs\"\nroot = \"lake\"\n", "", "retire = \"move\"\nretire_dir = \"lake/done\"\n"),
-        ("type = \"fs\"\nroot = \"lake\"\n", "", "quarantine_dir = \"lake/bad\"\n"),
+        (
+            "type = \"fs\"\nroot = \"lake\"\n",
+            "",
+            "retire = \"move\"\nretire_dir = \"spool/done\"\n",
+        ),
+        (
+            "type = \"fs\"\nroot = \"lake\"\n",
+            "",
+            "retire = \"move\"\nretire_dir = \"lake/done\"\n",
+        ),
+        (
+            "type = \"fs\"\nroot = \"lake\"\n",
+            "",
+            "quarantine_dir = \"lake/bad\"\n",
+        ),
         ("type = \"fs\"\nroot = \"link/lake\"\n", "", ""),
     ] {
         let site = Site::with_lake(lake, agent, &format!("{source}{PLAIN}"));
         symlink("spool", site.path("link")).unwrap();
         let refused = site.expect(2, &["run", "--once"]);
         let text = stderr(&refused);
-        assert!(text.contains("lakeward.toml:") && (text.contains("inside") || text.contains("hidden")), "{text}");
+        assert!(
+            text.contains("lakeward.toml:") && (text.contains("inside") || text.contains("hidden")),
+            "{text}"
+        );
         assert!(!site.path("var").exists(), "{lake}");
     }
     let site = Site::local(PLAIN);
@@ -528,5 +787,9 @@ fn directories_may_not_contain_one_another() {
     text.push_str("[[pipeline]]\nname = \"q\"\n[pipeline.source]\npath = \"./spool\"\n[pipeline.sink]\npath = \"q\"\n");
     fs::write(site.path("lakeward.toml"), text).unwrap();
     let refused = site.expect(2, &["run", "--once"]);
-    assert!(stderr(&refused).contains("two pipelines may not share a spool"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("two pipelines may not share a spool"),
+        "{}",
+        stderr(&refused)
+    );
 }

@@ -72,7 +72,7 @@ impl Backoff {
         }
         if !self.said && waited + pause >= SILENCE_MAX {
             self.said = true;
-            let seconds = (self.policy.total - waited).as_secs();
+            let seconds = self.policy.total.saturating_sub(waited).as_secs();
             tracing::warn!(%fault, for_seconds = seconds, "the lake does not do what it should, still trying");
         }
         self.next = (self.next * 2).min(self.policy.longest);
