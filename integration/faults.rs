@@ -234,7 +234,7 @@ fn a_server_that_is_away_is_75_and_the_next_run_lands_all() {
         return;
     };
     let s3 = minio.s3("own-minio-secret");
-    let site = Site::with_lake(&s3.toml(), "", &small_batches());
+    let site = Site::with_lake(&s3.toml(), "stop_after = \"1s\"\n", &small_batches());
     let next = site.drop_ids("a.ndjson", 0, 700);
     assert!(site.killed_at("before_commit", 1));
     minio.down();
@@ -245,8 +245,10 @@ fn a_server_that_is_away_is_75_and_the_next_run_lands_all() {
         "{:?}",
         start.elapsed()
     );
+    assert!(!stderr(&away).contains("bug at"), "{}", stderr(&away));
     assert!(
-        stderr(&away).contains("nothing listens at http://127.0.0.1:"),
+        stderr(&away).contains("stop_after")
+            && stderr(&away).contains("nothing listens at http://127.0.0.1:"),
         "{}",
         stderr(&away)
     );
@@ -431,7 +433,7 @@ fn a_file_that_may_not_be_read_holds_up_no_other_and_makes_it_75() {
     let next = site.drop_ids("open.ndjson", next, 10);
     fs::set_permissions(
         site.path("spool/closed.ndjson"),
-        fs::Permissions::from_mode(0o0),
+        fs::Permissions::from_mode(0),
     )
     .unwrap();
     let output = expect_behind(&site, &power, 75, &["run", "--once"]);

@@ -68,11 +68,33 @@ const COMMANDS: &[&[&str]] = &[
     &["init"],
 ];
 
+/// Those that speak with the lake: enough where it fails.
+const ASKING: &[&[&str]] = &[
+    &[
+        "run",
+        "--once",
+        "-v",
+        "-v",
+        "--report",
+        "report.json",
+        "--deadline",
+        "2s",
+    ],
+    &["run", "--once", "--log-format", "json", "--deadline", "2s"],
+    &["check", "-v", "-v"],
+    &["check", "--json"],
+    &["rebuild", "--json"],
+    &["adopt", "p", "-v", "-v"],
+    &["status", "--json"],
+    &["schema", "--ddl"],
+];
+
 /// Runs every command and looks for the secret in all that it said and in all that it left in the site's directory.
-fn nothing_tells_the_secret(site: &Site, what: &str) {
-    for arguments in COMMANDS {
-        let output = site
-            .command(arguments)
+fn nothing_tells_the_secret(site: &Site, what: &str, commands: &[&[&str]]) {
+    // Whoever waits for a server that is not there has said all by then.
+    let before: Vec<String> = ["timeout", "5"].map(str::to_owned).to_vec();
+    for arguments in commands {
+        let output = command_behind(site, &before, arguments)
             .env("LAKE_SECRET", SECRET)
             .output()
             .expect("it starts");
@@ -199,10 +221,18 @@ fn a_secret_is_told_by_no_command_and_on_no_failing_path() {
             ),
         ),
     ] {
-        let site = Site::with_lake(&lake, "", PLAIN);
+        let site = Site::with_lake(&lake, "stop_after = \"1s\"\n", PLAIN);
         fs::write(site.path("secret.txt"), format!("{SECRET}\n")).unwrap();
         site.drop_ids("a.ndjson", 0, 10);
-        nothing_tells_the_secret(&site, what);
+        nothing_tells_the_secret(
+            &site,
+            what,
+            if what.starts_with("works") {
+                COMMANDS
+            } else {
+                ASKING
+            },
+        );
     }
     // Manifests, data files and their metadata as the store keeps them.
     let data = minio.data().join("lakeward");
@@ -314,7 +344,11 @@ impl Site {
 #[test]
 fn staging_of_a_remote_lake_is_private_too() {
     let nobody = format!("http://127.0.0.1:{}", free_port());
-    let site = Site::with_lake(&lake_toml(&nobody, "lakeward", "x", ""), "", PLAIN);
+    let site = Site::with_lake(
+        &lake_toml(&nobody, "lakeward", "x", ""),
+        "stop_after = \"1s\"\n",
+        PLAIN,
+    );
     fs::create_dir(site.path("var")).unwrap();
     fs::set_permissions(site.path("var"), fs::Permissions::from_mode(0o755)).unwrap();
     site.expect(75, &["run", "--once", "--deadline", "1s"]);

@@ -209,9 +209,8 @@ impl Agent {
             if self.stop.is_set() {
                 let since = *stop_seen.get_or_insert_with(Instant::now);
                 if since.elapsed() > self.settings.stop_after {
-                    warn!(
-                        "`agent.stop_after` is over; what is not landed is landed by the next run"
-                    );
+                    let late: Vec<String> = self.running.iter().map(|running| waited_for(&running.pipeline)).collect();
+                    warn!("`agent.stop_after` is over; what is not landed is landed by the next run{}", late.concat());
                     break;
                 }
             }
@@ -229,7 +228,11 @@ impl Agent {
         for running in &self.running {
             let name = &running.pipeline.settings.name;
             if !endings.iter().any(|ending| &ending.report.name == name) {
-                let reason = self.stop.reason().unwrap_or_default();
+                let reason = format!(
+                    "{}, and `agent.stop_after` was too short for what was begun; the next run ends it{}",
+                    self.stop.reason().unwrap_or_default(),
+                    waited_for(&running.pipeline)
+                );
                 running
                     .pipeline
                     .tally
@@ -348,7 +351,16 @@ fn left_undone(pipeline: &Pipeline) -> Option<Halt> {
     if pipeline.tally.drained() {
         return None;
     }
-    pipeline.orders.stop.reason().map(Halt::NotDone)
+    let reason = pipeline.orders.stop.reason()?;
+    Some(Halt::NotDone(format!("{reason}{}", waited_for(pipeline))))
+}
+
+/// `; it waited for …`, or nothing.
+fn waited_for(pipeline: &Pipeline) -> String {
+    match pipeline.tally.waiting_for() {
+        what if what.is_empty() || what == "files" => String::new(),
+        what => format!("; it waited for {what}"),
+    }
 }
 
 /// I12: one staging directory, one process. A copied state directory on the same local lake has the same journal id, so its

@@ -113,7 +113,7 @@ fn release(
 /// Where the file stands that was set aside: also after a release that was killed before it was moved back.
 #[must_use]
 pub fn aside(row: &FileRow) -> Option<PathBuf> {
-    let place = PathBuf::from(row.quarantined_to.as_ref()?);
+    let place = crate::spool::place_of(row.quarantined_to.as_ref()?)?;
     place.symlink_metadata().is_ok().then_some(place)
 }
 

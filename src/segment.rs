@@ -210,7 +210,8 @@ impl RelativePath {
         }
     }
 
-    /// Text for people: control characters and bytes that are not UTF-8 as `\xNN`, `\` doubled.
+    /// Text for people: control characters, those that turn the direction of writing, and bytes that are not UTF-8 as
+    /// `\xNN`, `\` doubled.
     #[must_use]
     pub fn escaped(&self) -> String {
         let mut text = String::with_capacity(self.0.len());
@@ -218,7 +219,7 @@ impl RelativePath {
             for c in chunk.valid().chars() {
                 if c == '\\' {
                     text.push_str("\\\\");
-                } else if c.is_control() {
+                } else if c.is_control() || misleads(c) {
                     let mut buffer = [0; 4];
                     for b in c.encode_utf8(&mut buffer).bytes() {
                         text.push_str(&format!("\\x{b:02x}"));
@@ -266,6 +267,11 @@ impl RelativePath {
         }
         Self::new(&bytes)
     }
+}
+
+/// Characters that break a line or turn the direction of what follows, so that a name would show as another.
+fn misleads(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl fmt::Display for RelativePath {

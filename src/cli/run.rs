@@ -68,9 +68,11 @@ pub fn run(context: &Context, args: &Run) -> anyhow::Result<Exit> {
             .position(|pipeline| pipeline.name == ending.report.name)
     });
     write_report(args, &endings)?;
-    // A pipeline that `stop_after` cut off may still wait for its lake; it is left as a kill would leave it.
-    runtime.shutdown_background();
-    Ok(say(&endings))
+    let exit = say(&endings);
+    // A pipeline that `stop_after` cut off may still wait for its lake, on timers of this runtime: both end with the
+    // process, as a kill would end them. Shut down before, the runtime makes that thread panic.
+    std::mem::forget(runtime);
+    Ok(exit)
 }
 
 /// Copies what the pipelines have counted to where progress is shown from.

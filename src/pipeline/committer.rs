@@ -153,7 +153,7 @@ impl Committer {
                 "create manifest `{path}`: one with other segments or names is there, so this journal is older than its lake; run `lakeward rebuild`"
             ))),
             Err(error) => Err(Halt::Stopped(format!(
-                "create manifest `{path}`: something else is there ({error}); look at it before anything else"
+                "create manifest `{path}`: a damaged or foreign file has the name of this batch's manifest ({error}), so nothing of the batch landed; find out who wrote it, move it away, run again"
             ))),
         }
     }
@@ -396,7 +396,7 @@ impl Committer {
                     Ok(data) => Ok(Some(data)),
                     Err(error) => {
                         let text = format!(
-                            "batch {} of pipeline `{}`: the staged copy is lost and its records cannot be read again: {error}; put the file back as it was, or end the batch with `lakeward resolve {} --batch {} --accept-loss`",
+                            "batch {} of pipeline `{}`: the staged copy is lost and its records cannot be read again: {error}; if the file cannot be had any more, end the batch with `lakeward resolve {} --batch {} --accept-loss`",
                             batch.number, self.pipeline, self.pipeline, batch.number
                         );
                         halt = Some(Halt::Stopped(text.clone()));

@@ -188,7 +188,7 @@ impl Committer {
         if let Some(place) = self.ports.spool.quarantine(&row.path, &stat, &note)? {
             self.ports
                 .journal
-                .quarantined_to(row.id, &place.display().to_string())?;
+                .quarantined_to(row.id, &crate::spool::place_text(&place))?;
         }
         Ok(())
     }
@@ -227,6 +227,8 @@ impl Committer {
                 .is_some_and(|stat| stat.inode == row.stat.inode)
             {
                 info!(pipeline = %self.pipeline, path = %row.path, "quarantine is carried out now");
+                // The run that journaled it ended before it could say so.
+                self.tally.quarantined(1);
                 self.move_aside(row, row.reason.as_deref().unwrap_or(""))?;
             }
         }

@@ -125,7 +125,7 @@ fn claim(pipeline: &Pipeline, known: Option<&PipelineRow>) -> Result<Claim, Halt
         && !crash::broken("i12-claim-not-compared")
     {
         return Err(Halt::Stopped(format!(
-            "spool `{spool_path}` belongs to journal {} (`{}`, pipeline `{}`), not to journal {} of pipeline `{name}`: if that journal is lost or outdated, run `lakeward rebuild`; if it shall read this spool no more, run `lakeward adopt {name}`",
+            "spool `{spool_path}` belongs to journal {} (`{}`, pipeline `{}`), not to journal {} of pipeline `{name}`: if that journal is lost or outdated, run `lakeward rebuild`; if its agent shall read this spool no more, run `lakeward adopt {name}` here",
             claim.journal,
             claim.journal_path,
             claim.pipeline,

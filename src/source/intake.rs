@@ -592,7 +592,7 @@ impl Source {
         match self.spool.quarantine(&row.path, now, &facts) {
             Ok(Some(place)) => {
                 self.journal
-                    .quarantined_to(row.id, &place.to_string_lossy())?;
+                    .quarantined_to(row.id, &crate::spool::place_text(&place))?;
             }
             Ok(None) => {}
             Err(e) if e.unavailable => return Err(e.into()),

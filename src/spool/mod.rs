@@ -194,3 +194,24 @@ pub trait Spool: Send + Sync {
     /// The spool is not there.
     fn lock(&self) -> Result<Option<Box<dyn Send + Sync>>, SpoolError>;
 }
+
+/// A whole path as the journal keeps it and people read it: escaped as [`RelativePath::escaped`] does, which loses nothing.
+#[must_use]
+pub fn place_text(path: &std::path::Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = path.as_os_str().as_bytes();
+    match RelativePath::new(bytes.strip_prefix(b"/").unwrap_or(bytes)) {
+        Ok(below) if bytes.starts_with(b"/") => format!("/{below}"),
+        Ok(below) => below.to_string(),
+        // Not a path that this program makes.
+        Err(_) => path.to_string_lossy().into_owned(),
+    }
+}
+
+/// The path that [`place_text`] was made from.
+#[must_use]
+pub fn place_of(text: &str) -> Option<PathBuf> {
+    let below = RelativePath::from_escaped(text.strip_prefix('/').unwrap_or(text)).ok()?;
+    let root = if text.starts_with('/') { "/" } else { "" };
+    Some(std::path::Path::new(root).join(below.as_path()))
+}

@@ -5,7 +5,7 @@
 use http::{Uri, response};
 
 use super::fault::Refusal;
-use crate::config::S3Settings;
+use crate::config::{S3Settings, redact};
 
 /// So much of a store's own words is repeated.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -41,7 +41,8 @@ impl Store {
             access_key_id: settings
                 .access_key_id
                 .as_ref()
-                .map(|id| id.expose().to_owned()),
+                // For messages only; one that came by `${file:…}` counts as a secret.
+                .map(|id| redact::mask(id.expose()).into_owned()),
             secrets,
         }
     }
@@ -64,7 +65,7 @@ impl Store {
     pub fn scrub(&self, message: &str) -> String {
         self.secrets
             .iter()
-            .fold(message.to_owned(), |text, secret| text.replace(secret, "…"))
+            .fold(redact::mask(message).into_owned(), |text, secret| text.replace(secret, "…"))
     }
 
     pub fn refusal(&self, head: &response::Parts, body: &str) -> Refusal {
@@ -109,8 +110,8 @@ impl Store {
                 "this machine's clock and the store's differ too much (the store says {}): set the clock",
                 date.unwrap_or("nothing of its own")
             ),
-            (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
-                "the session token is not valid any more: get a new one".to_owned()
+            (_, "ExpiredToken" | "InvalidToken" | "InvalidTokenId" | "TokenRefreshRequired") => {
+                "the session token is not valid, or not any more: get a new one, and the keys that belong to it".to_owned()
             }
             (_, "NoSuchBucket") => {
                 format!(
