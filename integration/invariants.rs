@@ -62,7 +62,7 @@ fn small_batches() -> String {
     )
 }
 
-/// One batch per segment of 4 MiB.
+/// One batch per segment.
 fn batch_per_segment() -> String {
     format!("{COLUMNS}[pipeline.sink]\npath = \"p\"\n[pipeline.sink.roll]\nrecords = 1\n")
 }
