@@ -209,8 +209,15 @@ impl Agent {
             if self.stop.is_set() {
                 let since = *stop_seen.get_or_insert_with(Instant::now);
                 if since.elapsed() > self.settings.stop_after {
-                    let late: Vec<String> = self.running.iter().map(|running| waited_for(&running.pipeline)).collect();
-                    warn!("`agent.stop_after` is over; what is not landed is landed by the next run{}", late.concat());
+                    let late: Vec<String> = self
+                        .running
+                        .iter()
+                        .map(|running| waited_for(&running.pipeline))
+                        .collect();
+                    warn!(
+                        "`agent.stop_after` is over; what is not landed is landed by the next run{}",
+                        late.concat()
+                    );
                     break;
                 }
             }

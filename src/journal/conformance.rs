@@ -153,6 +153,8 @@ pub fn manifest(
             segments: segments.collect(),
             data_files: vec![data_file(number, 0), data_file(number, 1)],
             encoding: Encoding {
+                zone_of_times: "UTC".into(),
+                timestamp_unit: "auto".into(),
                 schema_version: 1,
                 schema: json!({"columns": []}),
                 path: "orders".into(),

@@ -227,6 +227,14 @@ impl OpenBatch {
                         .next()
                         .map_or_else(String::new, |_| tzdb_version()),
                     batch_time_ns: self.context.batch_time_ns,
+                    zone_of_times: self.context.schemas.settings.timezone.clone(),
+                    timestamp_unit: self
+                        .context
+                        .schemas
+                        .settings
+                        .timestamp_unit
+                        .as_str()
+                        .to_owned(),
                     format: facts.format,
                     versions: VERSIONS.to_owned(),
                 },

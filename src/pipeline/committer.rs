@@ -16,7 +16,7 @@ use crate::journal::{BatchRow, FileRow, matches_copy};
 use crate::lake::{self, Created, Landed, Mark};
 use crate::naming::{self, LakePath};
 use crate::protocol::{
-    BatchState, DataFile, DataFileCopy, DataFileKind, FinalCopy, Manifest, ManifestBody,
+    BatchState, DataFile, DataFileCopy, DataFileKind, Encoding, FinalCopy, Manifest, ManifestBody,
     StagedCopy, Step, invariant, next_step,
 };
 use crate::segment::{Digest, Digester, Segment};
@@ -369,7 +369,7 @@ impl Committer {
             staging_dir: self.staging_dir.clone(),
             settings: Arc::new(settings),
             schemas: Arc::new(crate::schema::SchemaRegistry::new(
-                self.schema.clone(),
+                self.schema_of(&membership.encoding),
                 Some((membership.encoding.schema_version, schema)),
                 crate::schema::Schema::default(),
             )),
@@ -409,6 +409,18 @@ impl Committer {
             return Err(halt);
         }
         result.map_err(super::lanes::halt_of)
+    }
+
+    /// The schema's settings as they were when the batch was staged: the configuration may have changed since.
+    fn schema_of(&self, encoding: &Encoding) -> crate::schema::SchemaSettings {
+        let mut settings = self.schema.clone();
+        if !encoding.zone_of_times.is_empty() {
+            settings.timezone.clone_from(&encoding.zone_of_times);
+        }
+        if let Some(unit) = crate::schema::TimestampUnit::parse(&encoding.timestamp_unit) {
+            settings.timestamp_unit = unit;
+        }
+        settings
     }
 
     /// A data file's name says its format, and its name is staged: it is not encoded again as another one.

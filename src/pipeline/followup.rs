@@ -11,7 +11,7 @@ use super::committer::{Committer, data_files, remove_if_there};
 use crate::crash;
 use crate::journal::{BatchRow, FileRow, FileState};
 use crate::protocol::{BatchState, invariant};
-use crate::segment::FileStat;
+use crate::segment::{Digest, FileStat};
 use crate::spool::{Retire, Retired};
 
 /// Files retired between two fsyncs of the spool and their record in the journal.
@@ -138,7 +138,8 @@ impl Committer {
                     return Ok(true);
                 }
                 Retired::Changed(now) => {
-                    self.quarantine(row, &changed_reason(row, &now))?;
+                    let fingerprint = self.fingerprint(row);
+                    self.quarantine(row, &changed_reason(row, &now, fingerprint))?;
                     return Ok(false);
                 }
             }
@@ -147,6 +148,12 @@ impl Committer {
             "retire `{}`: {TARGETS_MAX} files have the names it could get; tidy them up",
             row.path
         )))
+    }
+
+    /// Of the file as it stands at its path now, for the message; a file that cannot be read has none.
+    fn fingerprint(&self, row: &FileRow) -> Option<Digest> {
+        let (file, stat) = self.ports.spool.open(&row.path).ok()??;
+        crate::source::fingerprint_of(file, &stat).ok()?
     }
 
     /// Torn files whose whole records are committed.
@@ -236,14 +243,19 @@ impl Committer {
     }
 }
 
-fn changed_reason(row: &FileRow, now: &FileStat) -> String {
+/// I10: both sides are said.
+fn changed_reason(row: &FileRow, now: &FileStat, fingerprint: Option<Digest>) -> String {
+    let words = |stat: &FileStat, fingerprint: Option<Digest>| {
+        let fingerprint =
+            fingerprint.map_or_else(String::new, |digest| format!(", fingerprint {digest}"));
+        format!(
+            "{} bytes (mtime {} ns{fingerprint})",
+            stat.size, stat.mtime_ns
+        )
+    };
     format!(
-        "changed after it was read and before it was retired: it was {} bytes (mtime {} ns{}), it is {} bytes (mtime {} ns); all that was read of it has landed",
-        row.stat.size,
-        row.stat.mtime_ns,
-        row.fingerprint
-            .map_or_else(String::new, |f| format!(", fingerprint {f}")),
-        now.size,
-        now.mtime_ns
+        "changed after it was read and before it was retired: it was {}, it is {}; all that was read of it has landed",
+        words(&row.stat, row.fingerprint),
+        words(now, fingerprint)
     )
 }

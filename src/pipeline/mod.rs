@@ -162,7 +162,8 @@ impl Pipeline {
         let started = match started {
             Some(started) => started,
             None => {
-                self.tally.waits_for(&format!("lake `{}`", self.ports.lake.identity()));
+                self.tally
+                    .waits_for(&format!("lake `{}`", self.ports.lake.identity()));
                 let fresh = start::start(self)?;
                 self.tally.waits_for("");
                 info!(pipeline = %self.settings.name, journal = %self.ports.journal.id(), lake = self.ports.lake.identity(), "started");

@@ -76,6 +76,12 @@ pub struct Encoding {
     pub tzdb: String,
     /// Nanoseconds since 1970 at which the batch was opened: `_ingested_at` of all its records.
     pub batch_time_ns: i64,
+    /// `schema.timezone`: of times without an offset.
+    #[serde(default)]
+    pub zone_of_times: String,
+    /// `schema.timestamp_unit` of numbers: `auto`, `s`, `ms`, `us` or `ns`.
+    #[serde(default)]
+    pub timestamp_unit: String,
     /// `parquet hive snappy`, for people.
     pub format: String,
     /// Versions of decoder and encoder: `lakeward 0.1.0, decoder 1, encoder 1`.

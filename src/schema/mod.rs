@@ -101,6 +101,33 @@ pub enum TimestampUnit {
     Nanos,
 }
 
+impl TimestampUnit {
+    /// As the configuration names it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Seconds => "s",
+            Self::Millis => "ms",
+            Self::Micros => "us",
+            Self::Nanos => "ns",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Auto,
+            Self::Seconds,
+            Self::Millis,
+            Self::Micros,
+            Self::Nanos,
+        ]
+        .into_iter()
+        .find(|unit| unit.as_str() == text)
+    }
+}
+
 /// `[pipeline.schema]`, validated.
 #[derive(Clone, Debug)]
 pub struct SchemaSettings {

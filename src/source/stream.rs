@@ -184,7 +184,10 @@ fn read_whole(file: &File, size: usize) -> io::Result<Vec<u8>> {
 }
 
 /// The fingerprint of a whole open file.
-pub(super) fn fingerprint_of(file: File, stat: &FileStat) -> io::Result<Option<Digest>> {
+///
+/// # Errors
+/// It cannot be read to its end.
+pub fn fingerprint_of(file: File, stat: &FileStat) -> io::Result<Option<Digest>> {
     let raw = if stat.size <= SMALL_BYTES {
         RawInput::whole(read_whole(&file, stat.size as usize)?, true)
     } else {

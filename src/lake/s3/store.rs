@@ -65,7 +65,9 @@ impl Store {
     pub fn scrub(&self, message: &str) -> String {
         self.secrets
             .iter()
-            .fold(redact::mask(message).into_owned(), |text, secret| text.replace(secret, "…"))
+            .fold(redact::mask(message).into_owned(), |text, secret| {
+                text.replace(secret, "…")
+            })
     }
 
     pub fn refusal(&self, head: &response::Parts, body: &str) -> Refusal {
