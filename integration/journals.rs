@@ -4,7 +4,8 @@ use std::fs;
 
 use crate::support::Site;
 
-const SMALL_BATCHES: &str = "[pipeline.sink]\npath = \"p/day={day}\"\n[pipeline.sink.roll]\nrecords = 500\n";
+const SMALL_BATCHES: &str =
+    "[pipeline.sink]\npath = \"p/day={day}\"\n[pipeline.sink.roll]\nrecords = 500\n";
 
 fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir_all(to).expect("a directory");
@@ -20,7 +21,13 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
 
 #[test]
 fn a_lost_journal_is_refused_then_rebuilt_and_nothing_lands_twice() {
-    for place in ["before_land", "after_land", "before_commit", "before_retire", "before_done"] {
+    for place in [
+        "before_land",
+        "after_land",
+        "before_commit",
+        "before_retire",
+        "before_done",
+    ] {
         let site = Site::local(SMALL_BATCHES);
         let mut next = 0;
         for _ in 0..5 {
@@ -52,7 +59,10 @@ fn a_journal_restored_from_an_old_copy_is_refused_then_rebuilt() {
     next = site.drop_ids("c.ndjson", next, 700);
     let refused = site.expect(4, &["run", "--once"]);
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(text.contains("old copy") && text.contains("lakeward rebuild"), "{text}");
+    assert!(
+        text.contains("old copy") && text.contains("lakeward rebuild"),
+        "{text}"
+    );
     site.expect(0, &["rebuild", "--yes"]);
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..next);
@@ -95,7 +105,8 @@ fn i12_a_second_agent_on_the_journal_or_the_spool_is_refused() {
     site.drop_ids("a.ndjson", 0, 10);
     let mut agent = site.spawn(&["run"], &[]);
     let start = std::time::Instant::now();
-    while !site.path("var/journal.db").exists() || !site.path("spool/.lakeward-claim.json").exists() {
+    while !site.path("var/journal.db").exists() || !site.path("spool/.lakeward-claim.json").exists()
+    {
         assert!(start.elapsed().as_secs() < 20, "{}", site.log());
         std::thread::yield_now();
     }
@@ -139,7 +150,38 @@ fn status_and_files_read_beside_a_running_agent() {
         rustix::process::Signal::TERM,
     )
     .expect("SIGTERM");
-    assert_eq!(agent.wait().expect("ended").code(), Some(0), "{}", site.log());
+    assert_eq!(
+        agent.wait().expect("ended").code(),
+        Some(0),
+        "{}",
+        site.log()
+    );
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..700);
+}
+
+/// What a half-read CSV's later segments mean, and that a torn file is quarantined, survives the journal.
+#[test]
+fn a_csv_header_and_a_tear_survive_a_lost_journal() {
+    use std::io::Write;
+    let site = Site::local(
+        "format = \"csv\"\n[pipeline.sink]\npath = \"p\"\n[pipeline.sink.roll]\nrecords = 1000\n",
+    );
+    let mut text = String::from("id,name\n");
+    for id in 0..1_500_000 {
+        text.push_str(&format!("{id},n{}\n", id % 100));
+    }
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text.as_bytes()).expect("in memory");
+    let bytes = gzip.finish().expect("in memory");
+    site.drop_file("a.csv.gz", &bytes[..bytes.len() - 20]);
+    assert!(site.killed_at("before_land", 2));
+    fs::remove_dir_all(site.path("var")).expect("the journal is lost");
+    site.expect(0, &["rebuild", "--yes"]);
+    site.expect(3, &["run", "--once"]);
+    let ids = site.lake().ids();
+    assert!(ids.len() > 1_000_000);
+    assert_eq!(ids, (0..ids.len() as i64).collect::<Vec<_>>());
+    assert!(site.path("spool/.quarantine/a.csv.gz").exists());
+    site.expect(0, &["audit", "--deep"]);
 }

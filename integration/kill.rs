@@ -33,11 +33,19 @@ fn killed_at_each_step(more: &str) {
             kills += u32::from(site.killed_at(place, times));
         }
         counts.push(format!("{place} {kills}"));
-        assert!(kills >= 3, "{place}: {kills} kills count, 3 are wanted\n{}", site.log());
+        assert!(
+            kills >= 3,
+            "{place}: {kills} kills count, 3 are wanted\n{}",
+            site.log()
+        );
     }
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..next);
-    println!("kills: {}; the reader looked {} times", counts.join(", "), watcher.end());
+    println!(
+        "kills: {}; the reader looked {} times",
+        counts.join(", "),
+        watcher.end()
+    );
     // I8: recovery run again changes nothing.
     let before = site.lake().list();
     site.expect(0, &["run", "--once"]);
@@ -51,7 +59,9 @@ fn killed_at_each_step_nothing_is_lost_and_nothing_lands_twice() {
 
 #[test]
 fn killed_at_each_step_with_payload_in_the_journal() {
-    killed_at_each_step(&format!("[pipeline.channel]\njournal = \"payload\"\n{MANY_BATCHES}"));
+    killed_at_each_step(&format!(
+        "[pipeline.channel]\njournal = \"payload\"\n{MANY_BATCHES}"
+    ));
 }
 
 #[test]
@@ -62,7 +72,9 @@ fn killed_at_each_step_while_files_are_deleted() {
 /// One large file, killed again and again: it goes on where it was.
 #[test]
 fn a_large_file_is_resumed_across_kills() {
-    let site = Site::local(&format!("{MANY_BATCHES}bytes = 0\n").replace("records = 500", "records = 20000"));
+    let site = Site::local(
+        &format!("{MANY_BATCHES}bytes = 0\n").replace("records = 500", "records = 20000"),
+    );
     let end = site.drop_ids("large.ndjson", 0, 400_000);
     let mut kills = 0;
     for times in 1..=6 {
@@ -86,7 +98,9 @@ fn killed_at_random_moments_while_files_arrive() {
     let (mut kills, mut open_or_staged) = (0, 0);
     while kills < 20 {
         let mut agent = site.spawn(&["run"], &[]);
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let end = Instant::now() + Duration::from_millis(150 + (seed >> 33) % 500);
         while Instant::now() < end {
             next = site.drop_ids(&format!("f{next}.ndjson"), next, 200);
@@ -96,19 +110,34 @@ fn killed_at_random_moments_while_files_arrive() {
         let status = agent.wait().expect("the program ends");
         assert_eq!(status.signal(), Some(KILLED), "{}", site.log());
         kills += 1;
-        let staged = site.lake().list().keys().any(|path| path.starts_with("_lakeward/staging/"));
+        let staged = site
+            .lake()
+            .list()
+            .keys()
+            .any(|path| path.starts_with("_lakeward/staging/"));
         open_or_staged += u32::from(staged);
     }
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..next);
-    println!("kills {kills}, with a batch open or staged {open_or_staged}, looks {}", watcher.end());
-    assert!(open_or_staged >= 3, "only {open_or_staged} kills met an open or staged batch");
+    println!(
+        "kills {kills}, with a batch open or staged {open_or_staged}, looks {}",
+        watcher.end()
+    );
+    assert!(
+        open_or_staged >= 3,
+        "only {open_or_staged} kills met an open or staged batch"
+    );
 }
 
 /// I7: whoever empties staging between two runs loses nothing; lost copies are encoded again from the spooled files.
 #[test]
 fn i7_staging_emptied_after_a_kill_is_encoded_again() {
-    for place in ["before_manifest", "before_land", "after_land", "before_commit"] {
+    for place in [
+        "before_manifest",
+        "before_land",
+        "after_land",
+        "before_commit",
+    ] {
         let site = Site::local(MANY_BATCHES);
         let end = site.drop_ids("a.ndjson", 0, 1_200);
         let times = if place.ends_with("land") { 2 } else { 1 };
@@ -136,7 +165,9 @@ fn a_damaged_staged_copy_is_never_landed() {
 }
 
 fn walk_staging(site: &Site) -> Vec<std::path::PathBuf> {
-    let LakeAt::Local(root) = site.lake() else { unreachable!() };
+    let LakeAt::Local(root) = site.lake() else {
+        unreachable!()
+    };
     site.lake()
         .list()
         .into_keys()

@@ -21,7 +21,10 @@ fn every_compression_lands() {
     let mut members = gzip(&text(1)[..5_000]);
     members.extend(gzip(&text(1)[5_000..]));
     site.drop_file("gzip", &members);
-    site.drop_file("zstd", &zstd::encode_all(&text(2)[..], 3).expect("in memory"));
+    site.drop_file(
+        "zstd",
+        &zstd::encode_all(&text(2)[..], 3).expect("in memory"),
+    );
     let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
     bzip2.write_all(&text(3)).expect("in memory");
     site.drop_file("bzip2", &bzip2.finish().expect("in memory"));
@@ -34,15 +37,26 @@ fn every_compression_lands() {
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..6_000);
     for name in ["plain", "gzip", "zstd", "bzip2", "xz", "lz4"] {
-        assert!(site.path(&format!("spool/{name}.COMPLETED")).exists(), "{name}");
+        assert!(
+            site.path(&format!("spool/{name}.COMPLETED")).exists(),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn every_output_compression_and_profile_lands() {
     for (format, compat, codecs) in [
-        ("parquet", "hive", &["snappy", "none", "gzip", "zstd", "zstd(6)", "lz4"][..]),
-        ("parquet", "modern", &["snappy", "none", "gzip", "zstd", "zstd(6)", "lz4"]),
+        (
+            "parquet",
+            "hive",
+            &["snappy", "none", "gzip", "zstd", "zstd(6)", "lz4"][..],
+        ),
+        (
+            "parquet",
+            "modern",
+            &["snappy", "none", "gzip", "zstd", "zstd(6)", "lz4"],
+        ),
         ("ndjson", "hive", &["gzip", "none", "zstd"]),
     ] {
         for codec in codecs {
@@ -126,11 +140,25 @@ fn a_torn_gzip_lands_its_whole_records_and_is_quarantined() {
     site.expect(3, &["run", "--once"]);
     let ids = site.lake().ids();
     assert!(ids.len() > 1_000 && ids.len() < 20_000, "{}", ids.len());
-    assert_eq!(ids[..ids.len() - 5], (0..ids.len() as i64 - 5).collect::<Vec<_>>());
+    assert_eq!(
+        ids[..ids.len() - 5],
+        (0..ids.len() as i64 - 5).collect::<Vec<_>>()
+    );
     let files = site.expect_json(0, &["files", "--json"]);
-    let torn = files.as_array().expect("files").iter().find(|f| f["path"] == "torn.gz").expect("torn.gz");
+    let torn = files
+        .as_array()
+        .expect("files")
+        .iter()
+        .find(|f| f["path"] == "torn.gz")
+        .expect("torn.gz");
     assert_eq!(torn["state"], "quarantined");
-    assert!(torn["reason"].as_str().expect("a reason").contains(&torn["checkpoint"].to_string()), "{torn}");
+    assert!(
+        torn["reason"]
+            .as_str()
+            .expect("a reason")
+            .contains(&torn["checkpoint"].to_string()),
+        "{torn}"
+    );
     assert!(site.path("spool/.quarantine/torn.gz").exists());
     site.expect(0, &["audit", "--deep"]);
 }
@@ -138,7 +166,10 @@ fn a_torn_gzip_lands_its_whole_records_and_is_quarantined() {
 #[test]
 fn csv_text_and_json_land() {
     for (format, text) in [
-        ("csv", "id,name\r\n0,\"two\nlines\"\r\n1,\"a \"\"quote\"\"\"\r\n2,\r\n"),
+        (
+            "csv",
+            "id,name\r\n0,\"two\nlines\"\r\n1,\"a \"\"quote\"\"\"\r\n2,\r\n",
+        ),
         ("tsv", "id\tname\n0\tx\n1\ty\n2\tz\n"),
         ("json", "[{\"id\":0}, {\"id\":1},\n {\"id\":2}]"),
         ("json", "{\"id\":0} {\"id\":1}\n\n{\"id\":2}"),
@@ -148,14 +179,26 @@ fn csv_text_and_json_land() {
         site.expect(0, &["run", "--once"]);
         site.expect_landed(&site.lake(), 0..3);
     }
-    let site = Site::local(&format!("format = \"text\"\n{PLAIN}").replace("path = \"p\"", "path = \"p\"\nformat = \"ndjson\"\ncompression = \"none\""));
+    let site = Site::local(&format!("format = \"text\"\n{PLAIN}").replace(
+        "path = \"p\"",
+        "path = \"p\"\nformat = \"ndjson\"\ncompression = \"none\"",
+    ));
     site.drop_file("a", b"one\ntwo\nthree");
     site.expect(0, &["run", "--once"]);
     let lake = site.lake();
     let path = lake.visible().remove(0);
     let text = String::from_utf8(lake.read(&path).expect("a file")).expect("text");
-    let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
-    assert_eq!(lines.iter().map(|l| l["line"].as_str().expect("text")).collect::<Vec<_>>(), ["one", "two", "three"]);
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("JSON"))
+        .collect();
+    assert_eq!(
+        lines
+            .iter()
+            .map(|l| l["line"].as_str().expect("text"))
+            .collect::<Vec<_>>(),
+        ["one", "two", "three"]
+    );
 }
 
 #[test]
@@ -180,7 +223,10 @@ fn what_is_no_spooled_file_is_never_read() {
     fs::write(spool.join("dir/c.ndjson"), ids_text(100, 1)).expect("write");
     fs::write(site.path("outside"), ids_text(100, 1)).expect("write");
     std::os::unix::fs::symlink(site.path("outside"), spool.join("link.ndjson")).expect("symlink");
-    std::process::Command::new("mkfifo").arg(spool.join("pipe")).status().expect("mkfifo");
+    std::process::Command::new("mkfifo")
+        .arg(spool.join("pipe"))
+        .status()
+        .expect("mkfifo");
     let _socket = std::os::unix::net::UnixListener::bind(spool.join("socket")).expect("socket");
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..3);
@@ -189,8 +235,14 @@ fn what_is_no_spooled_file_is_never_read() {
 #[test]
 fn each_way_to_retire_does_what_it_says() {
     for (keys, left) in [
-        ("retire = \"rename\"\nretire_suffix = \".DONE\"\n", vec!["spool/a.ndjson.DONE"]),
-        ("retire = \"move\"\nretire_dir = \"done\"\n", vec!["done/a.ndjson"]),
+        (
+            "retire = \"rename\"\nretire_suffix = \".DONE\"\n",
+            vec!["spool/a.ndjson.DONE"],
+        ),
+        (
+            "retire = \"move\"\nretire_dir = \"done\"\n",
+            vec!["done/a.ndjson"],
+        ),
         ("retire = \"delete\"\n", vec![]),
         ("retire = \"keep\"\n", vec!["spool/a.ndjson"]),
     ] {
@@ -222,14 +274,23 @@ fn many_small_files_share_a_data_file() {
 
 #[test]
 fn data_files_are_cut_at_their_encoded_size() {
-    let site = Site::local("[pipeline.sink]\npath = \"p\"\nformat = \"ndjson\"\ncompression = \"none\"\ndata_file_bytes = \"1MiB\"\n");
+    let site = Site::local(
+        "[pipeline.sink]\npath = \"p\"\nformat = \"ndjson\"\ncompression = \"none\"\ndata_file_bytes = \"1MiB\"\n",
+    );
     site.drop_ids("a.ndjson", 0, 200_000);
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&site.lake(), 0..200_000);
     let lake = site.lake();
-    let lengths: Vec<u64> = lake.visible().iter().map(|path| lake.list()[path]).collect();
+    let lengths: Vec<u64> = lake
+        .visible()
+        .iter()
+        .map(|path| lake.list()[path])
+        .collect();
     assert!(lengths.len() >= 8, "{lengths:?}");
-    assert!(lengths.iter().all(|length| *length < 6 << 20), "{lengths:?}");
+    assert!(
+        lengths.iter().all(|length| *length < 6 << 20),
+        "{lengths:?}"
+    );
 }
 
 #[test]

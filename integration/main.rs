@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 
 mod faults;
+mod invariants;
 mod journals;
 mod kill;
 mod lake;
@@ -13,3 +14,4 @@ mod s3;
 mod safety;
 mod support;
 mod texts;
+mod tidy;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::support::{S3, Site};
 
 /// How long a condition is waited for before a test gives up: far beyond what a loaded machine needs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `holds`; a condition that never holds fails the test in the words of `what`.
 #[track_caller]

@@ -41,12 +41,17 @@ impl S3 {
     /// The server named by `LAKEWARD_TEST_<name>`; `None` if it was left out by hand.
     pub fn named(name: &str, root: &str) -> Option<Self> {
         let left_out = std::env::var("LAKEWARD_TEST_WITHOUT").unwrap_or_default();
-        if left_out.split(',').any(|out| out.trim().eq_ignore_ascii_case(name)) {
+        if left_out
+            .split(',')
+            .any(|out| out.trim().eq_ignore_ascii_case(name))
+        {
             return None;
         }
         let get = |suffix: &str| {
             std::env::var(format!("LAKEWARD_TEST_{name}{suffix}")).unwrap_or_else(|_| {
-                panic!("LAKEWARD_TEST_{name}{suffix} is not set: run this test by integration/test.sh")
+                panic!(
+                    "LAKEWARD_TEST_{name}{suffix} is not set: run this test by integration/test.sh"
+                )
             })
         };
         Some(Self {
@@ -137,7 +142,9 @@ impl LakeAt {
     pub fn ids(&self) -> Vec<i64> {
         let mut ids = Vec::new();
         for path in self.visible() {
-            let bytes = self.read(&path).unwrap_or_else(|| panic!("`{path}` vanished"));
+            let bytes = self
+                .read(&path)
+                .unwrap_or_else(|| panic!("`{path}` vanished"));
             ids.extend(ids_in(&path, bytes));
         }
         ids.sort_unstable();
@@ -147,8 +154,14 @@ impl LakeAt {
     /// Lines of all reject files, parsed.
     pub fn rejects(&self) -> Vec<serde_json::Value> {
         let mut rejects = Vec::new();
-        for path in self.list().into_keys().filter(|path| path.starts_with("_rejects/")) {
-            let bytes = self.read(&path).unwrap_or_else(|| panic!("`{path}` vanished"));
+        for path in self
+            .list()
+            .into_keys()
+            .filter(|path| path.starts_with("_rejects/"))
+        {
+            let bytes = self
+                .read(&path)
+                .unwrap_or_else(|| panic!("`{path}` vanished"));
             for line in text_of(&path, &bytes).lines() {
                 rejects.push(serde_json::from_str(line).expect("a reject is JSON"));
             }
@@ -158,7 +171,9 @@ impl LakeAt {
 }
 
 fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<String, u64>) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() {
@@ -172,12 +187,21 @@ fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<String, u64>) {
 pub fn text_of(path: &str, bytes: &[u8]) -> String {
     let mut text = String::new();
     let read = |mut reader: Box<dyn std::io::Read + '_>, text: &mut String| {
-        reader.read_to_string(text).unwrap_or_else(|e| panic!("`{path}`: {e}"))
+        reader
+            .read_to_string(text)
+            .unwrap_or_else(|e| panic!("`{path}`: {e}"))
     };
-    if path.ends_with(".gz") {
-        read(Box::new(flate2::read::MultiGzDecoder::new(bytes)), &mut text);
-    } else if path.ends_with(".zst") {
-        read(Box::new(zstd::stream::read::Decoder::new(bytes).expect("zstd")), &mut text);
+    let extension = path.rsplit('.').next().unwrap_or("");
+    if extension == "gz" {
+        read(
+            Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+            &mut text,
+        );
+    } else if extension == "zst" {
+        read(
+            Box::new(zstd::stream::read::Decoder::new(bytes).expect("zstd")),
+            &mut text,
+        );
     } else {
         read(Box::new(bytes), &mut text);
     }
@@ -191,7 +215,9 @@ pub fn ids_in(path: &str, bytes: Vec<u8>) -> Vec<i64> {
             .lines()
             .map(|line| {
                 let value: serde_json::Value = serde_json::from_str(line).expect("NDJSON");
-                value["id"].as_i64().unwrap_or_else(|| panic!("`{path}`: no id in {line}"))
+                value["id"]
+                    .as_i64()
+                    .unwrap_or_else(|| panic!("`{path}`: no id in {line}"))
             })
             .collect();
     }
@@ -202,7 +228,9 @@ pub fn ids_in(path: &str, bytes: Vec<u8>) -> Vec<i64> {
     let mut ids = Vec::new();
     for batch in reader {
         let batch = batch.unwrap_or_else(|e| panic!("`{path}`: {e}"));
-        let column = batch.column_by_name("id").unwrap_or_else(|| panic!("`{path}` has no id"));
+        let column = batch
+            .column_by_name("id")
+            .unwrap_or_else(|| panic!("`{path}` has no id"));
         let column = column.as_primitive::<Int64Type>();
         assert_eq!(column.null_count(), 0, "`{path}`");
         ids.extend(column.values());
@@ -269,7 +297,9 @@ impl Site {
     }
 
     pub fn lakeward(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the program starts")
+        self.command(arguments)
+            .output()
+            .expect("the program starts")
     }
 
     /// Runs and demands this exit code.
@@ -290,7 +320,10 @@ impl Site {
     pub fn expect_json(&self, code: i32, arguments: &[&str]) -> serde_json::Value {
         let output = self.expect(code, arguments);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
-            panic!("{arguments:?} printed no JSON: {e}\n{}", String::from_utf8_lossy(&output.stdout))
+            panic!(
+                "{arguments:?} printed no JSON: {e}\n{}",
+                String::from_utf8_lossy(&output.stdout)
+            )
         })
     }
 
@@ -312,7 +345,10 @@ impl Site {
     /// Runs `run --once` so that it kills itself when it comes to `place` for the `times`th time; whether it did.
     pub fn killed_at(&self, place: &str, times: u32) -> bool {
         let status = self
-            .spawn(&["run", "--once"], &[("LAKEWARD_CRASH_AT", &format!("{place}:{times}"))])
+            .spawn(
+                &["run", "--once"],
+                &[("LAKEWARD_CRASH_AT", &format!("{place}:{times}"))],
+            )
             .wait()
             .expect("the program ends");
         if status.signal() == Some(KILLED) {
@@ -332,8 +368,17 @@ impl Site {
         let found = lake.ids();
         let wanted: Vec<i64> = ids.collect();
         if found != wanted {
-            let lost: Vec<_> = wanted.iter().filter(|id| found.binary_search(id).is_err()).take(5).collect();
-            let twice: Vec<_> = found.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).take(5).collect();
+            let lost: Vec<_> = wanted
+                .iter()
+                .filter(|id| found.binary_search(id).is_err())
+                .take(5)
+                .collect();
+            let twice: Vec<_> = found
+                .windows(2)
+                .filter(|w| w[0] == w[1])
+                .map(|w| w[0])
+                .take(5)
+                .collect();
             panic!(
                 "{} ids landed, {} were wanted; lost {lost:?}, twice {twice:?}\n{}",
                 found.len(),
@@ -350,8 +395,12 @@ pub fn ids_text(from: i64, count: i64) -> String {
     use std::fmt::Write;
     let mut text = String::new();
     for id in from..from + count {
-        writeln!(text, "{{\"id\":{id},\"day\":\"2026-10-{:02}\",\"note\":\"record {id} of some length\"}}", 1 + id % 5)
-            .expect("writing to a string");
+        writeln!(
+            text,
+            "{{\"id\":{id},\"day\":\"2026-10-{:02}\",\"note\":\"record {id} of some length\"}}",
+            1 + id % 5
+        )
+        .expect("writing to a string");
     }
     text
 }
@@ -376,7 +425,11 @@ impl Watcher {
                 looks += 1;
                 let found = lake.list();
                 for (path, length) in &lengths {
-                    assert_eq!(found.get(path), Some(length), "`{path}` was taken away or changed");
+                    assert_eq!(
+                        found.get(path),
+                        Some(length),
+                        "`{path}` was taken away or changed"
+                    );
                 }
                 for path in lake.visible() {
                     if lengths.contains_key(&path) {

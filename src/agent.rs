@@ -1,5 +1,8 @@
 //! The agent: one process, one journal, all pipelines side by side, each failing alone.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,6 +11,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AgentSettings, Config, PipelineSettings};
+use crate::crash;
 use crate::journal::sqlite::SqliteJournal;
 use crate::journal::{Journal, JournalError, Request};
 use crate::lake;
@@ -26,7 +30,7 @@ impl Ending {
     /// A pipeline that could not even begin.
     #[must_use]
     pub fn never_started(pipeline: &str, halt: &Halt) -> Self {
-        let tally = Tally::new(pipeline);
+        let tally = Tally::new(pipeline, false);
         tally.set_ending(0.0, &halt.to_string());
         Self {
             report: tally.report(),
@@ -65,6 +69,8 @@ pub struct Agent {
     stop: Arc<Stop>,
     running: Vec<Running>,
     tallies: Tallies,
+    /// Held while the agent lives.
+    _staging: Vec<File>,
 }
 
 /// Opens the journal under its lock, waiting for it if told so.
@@ -83,7 +89,9 @@ pub fn open_journal(
                     said = true;
                 }
                 if stop.wait(Duration::from_millis(200)) {
-                    return Err(Halt::NotDone("stopped while waiting for the journal's lock".into()));
+                    return Err(Halt::NotDone(
+                        "stopped while waiting for the journal's lock".into(),
+                    ));
                 }
             }
             other => return other.map_err(Halt::from),
@@ -123,8 +131,9 @@ impl Agent {
         let memory = config.agent.memory / (config.pipelines.len() as u64).max(1);
         let mut running = Vec::new();
         let mut failed = Vec::new();
+        let mut staging = BTreeMap::new();
         for pipeline in &config.pipelines {
-            let tally = Arc::new(Tally::new(&pipeline.name));
+            let tally = Arc::new(Tally::new(&pipeline.name, orders.once));
             let as_port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
             let ports = match ports(pipeline, as_port, Arc::clone(&clock), runtime) {
                 Ok(ports) => ports,
@@ -139,6 +148,11 @@ impl Agent {
                 .lake
                 .staging_dir(journal.id())
                 .unwrap_or_else(|| config.agent.state_dir.join("staging"));
+            if let Err(halt) = lock_staging(&staging_dir, &mut staging) {
+                error!(pipeline = %pipeline.name, reason = %halt, "halted");
+                failed.push(Ending::never_started(&pipeline.name, &halt));
+                continue;
+            }
             running.push(Running {
                 rewind: Arc::clone(&rewind),
                 pipeline: Arc::new(Pipeline {
@@ -163,6 +177,7 @@ impl Agent {
                 .collect(),
         );
         let agent = Self {
+            _staging: staging.into_values().collect(),
             settings,
             journal,
             stop,
@@ -248,8 +263,9 @@ impl Agent {
             }
         };
         for row in requests.into_iter().filter(|row| row.answer.is_none()) {
-            let answer = crate::operator::carry_out(self.journal.as_ref(), &self.spools(), &row.request)
-                .map_err(|halt| halt.to_string());
+            let answer =
+                crate::operator::carry_out(self.journal.as_ref(), &self.spools(), &row.request)
+                    .map_err(|halt| halt.to_string());
             if let Err(error) = self.journal.answer(row.id, &answer) {
                 error!(%error, "a request could not be answered");
             }
@@ -292,6 +308,10 @@ fn spawn(
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.run()))
             .unwrap_or_else(|_| Err(Halt::Bug("the pipeline's thread panicked".into())));
         let halt = result.err().or_else(|| left_undone(&pipeline));
+        // I10: what cannot be right stops its pipeline and no other.
+        if halt.is_some() && crash::broken("i10-one-halt-stops-all") {
+            pipeline.orders.stop.set("another pipeline has halted");
+        }
         let reason = halt
             .as_ref()
             .map_or_else(|| done_reason(&pipeline), ToString::to_string);
@@ -340,6 +360,36 @@ fn waited_for(pipeline: &Pipeline) -> String {
     match pipeline.tally.waiting_for() {
         what if what.is_empty() || what == "files" => String::new(),
         what => format!("; it waited for {what}"),
+    }
+}
+
+/// I12: one staging directory, one process. A copied state directory on the same local lake has the same journal id, so its
+/// journal's own lock does not keep the two apart.
+/// Pipelines of one process share a directory and its lock.
+fn lock_staging(dir: &Path, locked: &mut BTreeMap<PathBuf, File>) -> Result<(), Halt> {
+    if locked.contains_key(dir) {
+        return Ok(());
+    }
+    crate::pipeline::make_staging(dir)?;
+    let path = dir.join(".lock");
+    let failed = |e: std::io::Error| Halt::Stopped(format!("lock `{}`: {e}", path.display()));
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {
+            locked.insert(dir.to_owned(), lock);
+            Ok(())
+        }
+        Err(std::fs::TryLockError::Error(e)) => Err(failed(e)),
+        Err(std::fs::TryLockError::WouldBlock) if crash::broken("i12-staging-not-locked") => Ok(()),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Halt::Locked(format!(
+            "staging `{}` is in use by another live agent, whose state directory is perhaps a copy of this one",
+            dir.display()
+        ))),
     }
 }
 

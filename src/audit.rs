@@ -77,7 +77,14 @@ pub fn audit_journal(
         balance_file(pipeline, &row, &ranges, &staged, audit);
     }
     for (batch, sum) in batches {
-        balance_batch(pipeline, batch, &sum, &journal.data_files(pipeline, batch)?, whole, audit);
+        balance_batch(
+            pipeline,
+            batch,
+            &sum,
+            &journal.data_files(pipeline, batch)?,
+            whole,
+            audit,
+        );
     }
     Ok(())
 }
@@ -97,7 +104,11 @@ fn balance_file(
         .iter()
         .filter(|range| !staged.contains(&range.batch))
         .collect();
-    let mut say = |text: String| audit.conflicts.push(format!("{pipeline}: `{}`: {text}", row.path));
+    let mut say = |text: String| {
+        audit
+            .conflicts
+            .push(format!("{pipeline}: `{}`: {text}", row.path));
+    };
     match invariant::joined(0, committed.iter().map(|r| (r.segment.from, r.segment.to))) {
         Ok(end) if end == row.checkpoint => {}
         Ok(end) => say(format!(
@@ -108,7 +119,10 @@ fn balance_file(
             "its committed segments do not join on: {expected} was expected, {found} was found"
         )),
     }
-    let records: u64 = committed.iter().map(|r| r.segment.records - r.rejected.min(r.segment.records)).sum();
+    let records: u64 = committed
+        .iter()
+        .map(|r| r.segment.records - r.rejected.min(r.segment.records))
+        .sum();
     let rejected: u64 = committed.iter().map(|r| r.rejected_bytes).sum();
     let skipped: u64 = committed.iter().map(|r| r.skipped_bytes).sum();
     if (rejected, skipped) != (row.rejected_bytes, row.skipped_bytes) {
@@ -194,7 +208,11 @@ pub fn audit_lake(
     scratch: &Path,
     audit: &mut Audit,
 ) -> Result<(), Halt> {
-    let Some(row) = journal.pipelines()?.into_iter().find(|row| row.name == pipeline) else {
+    let Some(row) = journal
+        .pipelines()?
+        .into_iter()
+        .find(|row| row.name == pipeline)
+    else {
         return Ok(());
     };
     let mut number = BatchNumber(1);
@@ -224,7 +242,11 @@ fn audit_data_file(
     let found = crate::pipeline::digest_file(&copy)?;
     let counted = crate::format::count_records(&copy, path.name());
     // The next download writes over it; the last one is removed with the directory.
-    let mut say = |text: String| audit.conflicts.push(format!("{pipeline}: `{path}`: {text}"));
+    let mut say = |text: String| {
+        audit
+            .conflicts
+            .push(format!("{pipeline}: `{path}`: {text}"));
+    };
     match found {
         Some((length, digest)) if matches_copy(&file.copies, length, digest) => {}
         Some((length, digest)) => say(format!(
@@ -234,7 +256,10 @@ fn audit_data_file(
     }
     match counted {
         Ok(records) if records == file.records => {}
-        Ok(records) => say(format!("it holds {records} records, {} were landed", file.records)),
+        Ok(records) => say(format!(
+            "it holds {records} records, {} were landed",
+            file.records
+        )),
         Err(error) => say(format!("it cannot be read: {error}")),
     }
     Ok(())

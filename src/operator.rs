@@ -54,7 +54,10 @@ fn release(
     let (spool, root) = (&place_of_file.spool, &place_of_file.root);
     let aside = aside(row);
     if row.state != FileState::Quarantined && aside.is_none() {
-        return Err(Halt::Stopped(format!("release `{}`: it is not quarantined", row.path)));
+        return Err(Halt::Stopped(format!(
+            "release `{}`: it is not quarantined",
+            row.path
+        )));
     }
     let home = spool.stat(&row.path)?;
     if aside.is_none() && home.is_none() {
@@ -77,7 +80,10 @@ fn release(
         if let (Some(aside), None) = (&aside, home) {
             move_back(aside, root, row)?;
         }
-        return Ok(format!("`{}` goes on at offset {}", row.path, row.checkpoint));
+        return Ok(format!(
+            "`{}` goes on at offset {}",
+            row.path, row.checkpoint
+        ));
     }
     let (file, stat) = open_released(spool.as_ref(), row, aside.as_deref(), home)?;
     let settings: ReadingSettings = serde_json::from_value(row.settings.clone())
@@ -98,7 +104,10 @@ fn release(
         move_back(aside, root, row)?;
     }
     info!(path = %row.path, checkpoint = row.checkpoint, "released");
-    Ok(format!("`{}` goes on at offset {}", row.path, row.checkpoint))
+    Ok(format!(
+        "`{}` goes on at offset {}",
+        row.path, row.checkpoint
+    ))
 }
 
 /// Where the file stands that was set aside: also after a release that was killed before it was moved back.
@@ -139,7 +148,11 @@ fn open_released(
     }
     let path = aside.ok_or_else(|| Halt::Bug("nothing to release".into()))?;
     let failed = |e: std::io::Error| {
-        Halt::Stopped(format!("release `{}`: open `{}`: {e}", row.path, path.display()))
+        Halt::Stopped(format!(
+            "release `{}`: open `{}`: {e}",
+            row.path,
+            path.display()
+        ))
     };
     let flags = rustix::fs::OFlags::RDONLY
         | rustix::fs::OFlags::NOFOLLOW
@@ -201,7 +214,11 @@ fn resolve(journal: &dyn Journal, pipeline: &str, batch: BatchNumber) -> Result<
     let ManifestBody::Batch(membership) = &mut revised.body else {
         return Err(Halt::Bug("a staged tombstone".into()));
     };
-    membership.lost_files = membership.data_files.iter().map(|file| file.number).collect();
+    membership.lost_files = membership
+        .data_files
+        .iter()
+        .map(|file| file.number)
+        .collect();
     let records: u64 = membership.data_files.iter().map(|file| file.records).sum();
     let files: Vec<String> = membership
         .files

@@ -88,9 +88,9 @@ fn is_known(
     let Some(journal) = journal else {
         return Ok(false);
     };
-    Ok(journal.file_at(pipeline, path)?.is_some_and(|row| {
-        row.state != FileState::Reading && row.stat.untouched(stat)
-    }))
+    Ok(journal
+        .file_at(pipeline, path)?
+        .is_some_and(|row| row.state != FileState::Reading && row.stat.untouched(stat)))
 }
 
 fn fill_from_journal(
@@ -101,7 +101,10 @@ fn fill_from_journal(
     status: &mut PipelineStatus,
 ) -> Result<(), Halt> {
     let unfinished = journal.unfinished(name)?;
-    if let Some(row) = journal.pipelines()?.into_iter().find(|row| row.name == name)
+    if let Some(row) = journal
+        .pipelines()?
+        .into_iter()
+        .find(|row| row.name == name)
         && row.committed.0 > 0
     {
         status.last_commit = Some(json!({
@@ -109,15 +112,16 @@ fn fill_from_journal(
             "at": row.committed_ns.map(timestamp),
         }));
     }
-    status.quarantined_files = journal
-        .files_in(name, &[FileState::Quarantined])?
-        .len() as u64;
+    status.quarantined_files = journal.files_in(name, &[FileState::Quarantined])?.len() as u64;
     let said = journal.said(name)?.unwrap_or(Value::Null);
     if alive {
         if said["records"].as_u64().unwrap_or(0) > 0 {
             status.open_batch = Some(json!({ "records": said["records"], "bytes": said["bytes"] }));
         }
-        status.waiting_for = said["waiting_for"].as_str().unwrap_or("").to_owned();
+        said["waiting_for"]
+            .as_str()
+            .unwrap_or("")
+            .clone_into(&mut status.waiting_for);
     } else if !unfinished.is_empty() {
         status.state = "recovering";
         status.waiting_for = format!(

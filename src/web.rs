@@ -64,12 +64,17 @@ async fn guard(State(site): State<Site>, request: Request, next: Next) -> Respon
     if let Some(hosts) = &site.hosts
         && !hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
     {
-        return (StatusCode::MISDIRECTED_REQUEST, "this host is not served here\n").into_response();
+        return (
+            StatusCode::MISDIRECTED_REQUEST,
+            "this host is not served here\n",
+        )
+            .into_response();
     }
     let mut response = next.run(request).await;
-    response
-        .headers_mut()
-        .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }
 
@@ -100,31 +105,60 @@ async fn metrics(State(site): State<Site>) -> Response {
         .into_response()
 }
 
+type Read = fn(&crate::pipeline::PipelineReport) -> u64;
+type Look = fn(&crate::pipeline::Tally) -> u64;
+
 /// The Prometheus text format, version 0.0.4.
 fn exposition(tallies: &Tallies) -> String {
-    let reports: Vec<_> = tallies.iter().map(|tally| (tally, tally.report())).collect();
+    let reports: Vec<_> = tallies
+        .iter()
+        .map(|tally| (tally, tally.report()))
+        .collect();
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, values: Vec<(String, u64)>| {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "# HELP lakeward_{name} {help}\n# TYPE lakeward_{name} {kind}");
+        let _ = writeln!(
+            text,
+            "# HELP lakeward_{name} {help}\n# TYPE lakeward_{name} {kind}"
+        );
         for (labels, value) in values {
             let _ = writeln!(text, "lakeward_{name}{{{labels}}} {value}");
         }
     };
-    type Read = fn(&crate::pipeline::PipelineReport) -> u64;
     let counters: [(&str, &str, Read); 8] = [
         ("files_total", "Spooled files committed whole", |r| r.files),
-        ("files_quarantined_total", "Spooled files set aside", |r| r.files_quarantined),
-        ("records_read_total", "Records of committed segments", |r| r.records_read),
-        ("records_landed_total", "Records in landed data files", |r| r.records_landed),
-        ("records_rejected_total", "Records in landed reject files", |r| r.records_rejected),
-        ("bytes_read_total", "Decompressed bytes of committed segments", |r| r.bytes_read),
-        ("bytes_landed_total", "Bytes of landed data files", |r| r.bytes_landed),
+        ("files_quarantined_total", "Spooled files set aside", |r| {
+            r.files_quarantined
+        }),
+        ("records_read_total", "Records of committed segments", |r| {
+            r.records_read
+        }),
+        (
+            "records_landed_total",
+            "Records in landed data files",
+            |r| r.records_landed,
+        ),
+        (
+            "records_rejected_total",
+            "Records in landed reject files",
+            |r| r.records_rejected,
+        ),
+        (
+            "bytes_read_total",
+            "Decompressed bytes of committed segments",
+            |r| r.bytes_read,
+        ),
+        ("bytes_landed_total", "Bytes of landed data files", |r| {
+            r.bytes_landed
+        }),
         ("batches_total", "Batches committed", |r| r.batches),
     ];
     let label = |name: &str| format!("pipeline=\"{name}\"");
     for (name, help, read) in counters {
-        let values = reports.iter().map(|(_, r)| (label(&r.name), read(r))).collect();
+        let values = reports
+            .iter()
+            .map(|(_, r)| (label(&r.name), read(r)))
+            .collect();
         family(name, "counter", help, values);
     }
     let rolls = reports
@@ -136,7 +170,7 @@ fn exposition(tallies: &Tallies) -> String {
         })
         .collect();
     family("rolls_total", "counter", "Batches ended, by reason", rolls);
-    let gauges: [(&str, &str, fn(&crate::pipeline::Tally) -> u64); 2] = [
+    let gauges: [(&str, &str, Look); 2] = [
         ("open_batch_records", "Records in the open batch", |t| {
             t.open_batch_records.load(Ordering::Relaxed)
         }),
@@ -145,7 +179,10 @@ fn exposition(tallies: &Tallies) -> String {
         }),
     ];
     for (name, help, read) in gauges {
-        let values = reports.iter().map(|(t, r)| (label(&r.name), read(t))).collect();
+        let values = reports
+            .iter()
+            .map(|(t, r)| (label(&r.name), read(t)))
+            .collect();
         family(name, "gauge", help, values);
     }
     let waiting = reports
@@ -168,10 +205,13 @@ mod tests {
 
     #[test]
     fn every_family_names_its_pipeline() {
-        let tallies: Tallies = Arc::new(vec![Arc::new(Tally::new("orders"))]);
+        let tallies: Tallies = Arc::new(vec![Arc::new(Tally::new("orders", false))]);
         let text = exposition(&tallies);
         assert!(text.contains("lakeward_records_landed_total{pipeline=\"orders\"} 0\n"));
         assert!(text.contains("lakeward_pipeline_up{pipeline=\"orders\"} 1\n"));
-        assert_eq!(text.matches("# TYPE ").count(), text.matches("# HELP ").count());
+        assert_eq!(
+            text.matches("# TYPE ").count(),
+            text.matches("# HELP ").count()
+        );
     }
 }

@@ -16,7 +16,7 @@ use lakeward::sink::{BatchContext, Lane};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SEGMENT_BYTES: usize = 4 << 20;
+const SEGMENT_BYTES: usize = 1 << 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -48,40 +48,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         config.agent.memory as usize / 2,
     )?;
     let row = Arc::new(row());
-    let mut file = std::fs::File::open(input)?;
-    let (mut rest, mut offset, mut inferred) = (Vec::new(), 0, false);
-    loop {
-        let mut bytes = std::mem::take(&mut rest);
-        let from = bytes.len();
-        bytes.resize(SEGMENT_BYTES, 0);
-        let mut filled = from;
-        while filled < bytes.len() {
-            let n = file.read(&mut bytes[filled..])?;
-            if n == 0 {
-                break;
-            }
-            filled += n;
+    // The first pass is part of landing anything, so it is paid for here too.
+    let mut inference = Inference::new(&pipeline.schema);
+    let mut pieces = Pieces::open(input)?;
+    while let Some((segment, bytes)) = pieces.next()? {
+        inference.observe(&context, &segment, &bytes);
+        if inference.records() >= 100_000 || segment.to >= 64 << 20 {
+            break;
         }
-        bytes.truncate(filled);
-        let last = filled < SEGMENT_BYTES;
-        let end = if last { filled } else { memchr::memrchr(b'\n', &bytes).map_or(filled, |at| at + 1) };
-        rest = bytes.split_off(end);
-        let segment = Segment {
-            file: FileId(1),
-            from: offset,
-            to: offset + bytes.len() as u64,
-            line: 1,
-            records: memchr::memchr_iter(b'\n', &bytes).count() as u64,
-            last,
-            digest: Digest(0),
-        };
-        if !inferred {
-            let mut inference = Inference::new(&pipeline.schema);
-            inference.observe(&context, &segment, &bytes);
-            schemas.extend(|schema| inference.finish(schema));
-            inferred = true;
-        }
-        offset = segment.to;
+    }
+    schemas.extend(|schema| inference.finish(schema));
+    let mut pieces = Pieces::open(input)?;
+    while let Some((segment, bytes)) = pieces.next()? {
         lane.take(&SegmentData {
             context: Arc::clone(&context),
             row: Arc::clone(&row),
@@ -89,9 +67,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             bytes: Arc::new(bytes),
             end: None,
         })?;
-        if last {
-            break;
-        }
     }
     let result = lane.close()?;
     for file in &result.files {
@@ -102,8 +77,66 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// An NDJSON file in pieces of whole lines.
+struct Pieces {
+    file: std::fs::File,
+    rest: Vec<u8>,
+    offset: u64,
+    ended: bool,
+}
+
+impl Pieces {
+    fn open(path: &str) -> std::io::Result<Self> {
+        Ok(Self {
+            file: std::fs::File::open(path)?,
+            rest: Vec::new(),
+            offset: 0,
+            ended: false,
+        })
+    }
+
+    fn next(&mut self) -> std::io::Result<Option<(Segment, Vec<u8>)>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let mut bytes = std::mem::take(&mut self.rest);
+        let mut filled = bytes.len();
+        bytes.resize(SEGMENT_BYTES, 0);
+        while filled < bytes.len() {
+            let n = self.file.read(&mut bytes[filled..])?;
+            if n == 0 {
+                break;
+            }
+            filled += n;
+        }
+        bytes.truncate(filled);
+        self.ended = filled < SEGMENT_BYTES;
+        let end = match memchr::memrchr(b'\n', &bytes) {
+            Some(at) if !self.ended => at + 1,
+            _ => filled,
+        };
+        self.rest = bytes.split_off(end);
+        let segment = Segment {
+            file: FileId(1),
+            from: self.offset,
+            to: self.offset + bytes.len() as u64,
+            line: 1,
+            records: memchr::memchr_iter(b'\n', &bytes).count() as u64,
+            last: self.ended,
+            digest: Digest(0),
+        };
+        self.offset = segment.to;
+        Ok(Some((segment, bytes)))
+    }
+}
+
 fn row() -> FileRow {
     let path = RelativePath::new(b"input.ndjson").expect("a plain name");
-    let stat = FileStat { inode: 1, device: 1, size: 0, mtime_ns: 0 };
+    let stat = FileStat {
+        inode: 1,
+        device: 1,
+        size: 0,
+        mtime_ns: 0,
+    };
     FileRow::fresh(FileId(1), path, stat, serde_json::Value::Null, 0)
 }

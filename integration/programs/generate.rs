@@ -30,13 +30,36 @@ impl Random {
     }
 }
 
-const REGIONS: [&str; 6] = ["eu-north", "eu-west", "us-east", "us-west", "ap-south", "sa-east"];
+const REGIONS: [&str; 6] = [
+    "eu-north", "eu-west", "us-east", "us-west", "ap-south", "sa-east",
+];
 const ACTIONS: [&str; 8] = [
-    "view", "click", "add_to_cart", "remove", "checkout", "pay", "refund", "search",
+    "view",
+    "click",
+    "add_to_cart",
+    "remove",
+    "checkout",
+    "pay",
+    "refund",
+    "search",
 ];
 const WORDS: [&str; 16] = [
-    "quiet", "harbour", "ledger", "\\\"quoted\\\"", "naïve", "river", "line\\nbreak", "tab\\tstop", "granite",
-    "lantern", "orchard", "violet", "C:\\\\temp", "mönch", "signal", "drift",
+    "quiet",
+    "harbour",
+    "ledger",
+    "\\\"quoted\\\"",
+    "naïve",
+    "river",
+    "line\\nbreak",
+    "tab\\tstop",
+    "granite",
+    "lantern",
+    "orchard",
+    "violet",
+    "C:\\\\temp",
+    "mönch",
+    "signal",
+    "drift",
 ];
 
 fn event(random: &mut Random, id: u64, out: &mut String) {
@@ -82,7 +105,12 @@ fn event(random: &mut Random, id: u64, out: &mut String) {
         if n > 0 {
             out.push(',');
         }
-        write!(out, "\"{}\"", random.pick(&["new", "sale", "vip", "gift", "beta"])).expect("writing to a string");
+        write!(
+            out,
+            "\"{}\"",
+            random.pick(&["new", "sale", "vip", "gift", "beta"])
+        )
+        .expect("writing to a string");
     }
     out.push_str("]}\n");
 }
@@ -142,7 +170,9 @@ fn demo(dir: &Path, seed: u64) -> io::Result<()> {
     let zstd = zstd::stream::encode_all(&lines(&mut random, 40_000, 20_000)[..], 3)?;
     fs::write(events.join("wednesday.ndjson.zst"), zstd)?;
     let mut broken = lines(&mut random, 60_000, 50);
-    broken.extend_from_slice(b"{\"id\": 60050, \"created_at\": \"2026-10-01T00:00:00Z\", \"region\": \n");
+    broken.extend_from_slice(
+        b"{\"id\": 60050, \"created_at\": \"2026-10-01T00:00:00Z\", \"region\": \n",
+    );
     broken.extend_from_slice(b"this line is no JSON at all\n");
     broken.extend_from_slice(b"{\"id\":\"not a number\",\"created_at\":\"2026-10-02T00:00:00Z\",\"region\":\"eu-west\"}\n");
     broken.extend_from_slice(&lines(&mut random, 60_052, 50));
@@ -155,7 +185,11 @@ fn demo(dir: &Path, seed: u64) -> io::Result<()> {
     }
     let mut csv = String::from("station,measured_at,temperature,comment\r\n");
     for n in 0..5_000 {
-        let comment = if n % 997 == 0 { "\"two\nlines, \"\"quoted\"\"\"" } else { "ok" };
+        let comment = if n % 997 == 0 {
+            "\"two\nlines, \"\"quoted\"\"\""
+        } else {
+            "ok"
+        };
         csv.push_str(&format!(
             "st-{:02},2026-10-{:02} 0{}:30:00,{}.{},{comment}\r\n",
             random.below(20),
@@ -182,7 +216,11 @@ fn main() -> io::Result<()> {
             "--bytes" => bytes = value,
             "--files" => files = value,
             "--seed" => seed = value,
-            _ => return Err(io::Error::other(format!("`{name}` is not known: --bytes, --files, --seed are"))),
+            _ => {
+                return Err(io::Error::other(format!(
+                    "`{name}` is not known: --bytes, --files, --seed are"
+                )));
+            }
         }
     }
     fs::create_dir_all(&dir)?;
@@ -190,6 +228,8 @@ fn main() -> io::Result<()> {
         "events" => events(&dir.join("events.ndjson"), bytes, seed),
         "small" => small(&dir, files, seed),
         "demo" => demo(&dir, seed),
-        _ => Err(io::Error::other(format!("`{kind}` is not known: events, small, demo are"))),
+        _ => Err(io::Error::other(format!(
+            "`{kind}` is not known: events, small, demo are"
+        ))),
     }
 }

@@ -64,7 +64,12 @@ pub fn run(context: &Context, args: &Adopt) -> anyhow::Result<Exit> {
     super::done(write_claim(spool.as_ref(), lake.as_ref(), claim))?;
     let was = before.map_or_else(
         || "had no claim".to_owned(),
-        |claim| format!("belonged to journal {} (`{}`)", claim.journal, claim.journal_path),
+        |claim| {
+            format!(
+                "belonged to journal {} (`{}`)",
+                claim.journal, claim.journal_path
+            )
+        },
     );
     super::print(&format!(
         "spool `{}` {was}; it belongs to journal {} now. Files that the other journal had begun land from their beginning.\n",

@@ -22,7 +22,12 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     let scratch = Scratch::make(&config.agent.state_dir)?;
     for pipeline in &config.pipelines {
         let whole = pipeline.source.history.is_none();
-        super::done(audit_journal(journal.as_ref(), &pipeline.name, whole, &mut audit))?;
+        super::done(audit_journal(
+            journal.as_ref(),
+            &pipeline.name,
+            whole,
+            &mut audit,
+        ))?;
         if args.deep {
             let lake = Ports::lake(pipeline, &runtime)?;
             super::done(audit_lake(
@@ -53,9 +58,8 @@ struct Scratch(std::path::PathBuf);
 impl Scratch {
     fn make(state_dir: &std::path::Path) -> anyhow::Result<Self> {
         let path = state_dir.join(format!("audit-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|e| {
-            Failure::new(Exit::Stopped, format!("make `{}`: {e}", path.display()))
-        })?;
+        std::fs::create_dir_all(&path)
+            .map_err(|e| Failure::new(Exit::Stopped, format!("make `{}`: {e}", path.display())))?;
         Ok(Self(path))
     }
 }
@@ -68,9 +72,8 @@ impl Drop for Scratch {
 }
 
 fn text(audit: &Audit, deep: bool) -> String {
-    let sum = |read: fn(&crate::audit::FileBalance) -> u64| -> u64 {
-        audit.files.iter().map(read).sum()
-    };
+    let sum =
+        |read: fn(&crate::audit::FileBalance) -> u64| -> u64 { audit.files.iter().map(read).sum() };
     let mut text = format!(
         "{} files, {} bytes = {} landed + {} rejected + {} skipped + {} quarantined + {} waiting; {} records landed\n",
         audit.files.len(),
@@ -84,7 +87,11 @@ fn text(audit: &Audit, deep: bool) -> String {
     );
     // Writing to a string does not fail.
     if deep {
-        let _ = writeln!(text, "{} data files looked at in the lake", audit.data_files);
+        let _ = writeln!(
+            text,
+            "{} data files looked at in the lake",
+            audit.data_files
+        );
     }
     for gone in &audit.gone {
         let _ = writeln!(text, "gone: {gone}");
@@ -92,6 +99,10 @@ fn text(audit: &Audit, deep: bool) -> String {
     for conflict in &audit.conflicts {
         let _ = writeln!(text, "imbalance: {conflict}");
     }
-    text.push_str(if audit.balanced { "balanced\n" } else { "NOT balanced\n" });
+    text.push_str(if audit.balanced {
+        "balanced\n"
+    } else {
+        "NOT balanced\n"
+    });
     text
 }

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use super::args::Check;
 use super::run::exit_of;
 use super::{Context, Exit, Ports};
+use crate::channel::SegmentData;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, LakeSettings, PipelineSettings};
-use crate::format::decode::Inference;
-use crate::channel::SegmentData;
 use crate::format::FileContext;
-use crate::journal::{FileRow, Journal};
+use crate::format::decode::Inference;
 use crate::journal::sqlite::SqliteJournal;
+use crate::journal::{FileRow, Journal};
 use crate::naming;
 use crate::pipeline::{Halt, registry};
 use crate::protocol::DataFileKind;
@@ -57,7 +57,7 @@ pub fn run(context: &Context, args: &Check) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     let mut checked = Vec::new();
     for pipeline in &config.pipelines {
-        let (words, own) = check(&config, pipeline, args, &runtime)?;
+        let (words, own) = check(&config, pipeline, args, &runtime);
         exit = exit.worst(own);
         checked.push(words);
     }
@@ -74,7 +74,7 @@ fn check(
     pipeline: &PipelineSettings,
     args: &Check,
     runtime: &tokio::runtime::Runtime,
-) -> anyhow::Result<(Checked, Exit)> {
+) -> (Checked, Exit) {
     let mut words = Checked {
         name: pipeline.name.clone(),
         files: 0,
@@ -98,7 +98,7 @@ fn check(
             exit = exit.worst(exit_of(&halt));
         }
     }
-    Ok((words, exit))
+    (words, exit)
 }
 
 fn check_lake(
@@ -123,11 +123,7 @@ fn wants_conditions(pipeline: &PipelineSettings) -> bool {
 }
 
 /// Decodes the first records of what waits in a directory of its own, which is removed again.
-fn sample(
-    config: &Config,
-    pipeline: &PipelineSettings,
-    words: &mut Checked,
-) -> Result<(), Halt> {
+fn sample(config: &Config, pipeline: &PipelineSettings, words: &mut Checked) -> Result<(), Halt> {
     let scratch = Scratch::make()?;
     let journal = journal(config, &scratch.0)?;
     let spool = Ports::spool(pipeline).map_err(|e| Halt::Stopped(e.to_string()))?;
@@ -159,8 +155,8 @@ fn sample(
     )?);
     infer(pipeline, &schemas, &mut source)?;
     let (_, schema) = schemas.current();
-    let template = PathTemplate::parse(&pipeline.sink.path, &pipeline.sink.timezone)
-        .map_err(Halt::Stopped)?;
+    let template =
+        PathTemplate::parse(&pipeline.sink.path, &pipeline.sink.timezone).map_err(Halt::Stopped)?;
     if let Err(message) = template.check(&schema) {
         words.errors.push(message);
     }
@@ -285,7 +281,8 @@ fn warnings(pipeline: &PipelineSettings) -> Vec<String> {
             "`sink.compression = \"{name}\"` needs a recent Hive: Hive 2 and 3 as installed do not read it; snappy and gzip are read everywhere"
         ));
     }
-    if pipeline.source.spool.ready_after.is_zero() && pipeline.source.spool.ready_marker.is_empty() {
+    if pipeline.source.spool.ready_after.is_zero() && pipeline.source.spool.ready_marker.is_empty()
+    {
         warnings.push(
             "`source.ready_after = \"0s\"` trusts that every file is renamed into the spool when it is complete".to_owned(),
         );
@@ -307,7 +304,8 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn make() -> Result<Self, Halt> {
         use std::os::unix::fs::DirBuilderExt as _;
-        let path = std::env::temp_dir().join(format!("lakeward-check-{}", crate::pipeline::random_id()?));
+        let path =
+            std::env::temp_dir().join(format!("lakeward-check-{}", crate::pipeline::random_id()?));
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)

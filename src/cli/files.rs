@@ -45,7 +45,11 @@ pub fn run(context: &Context, args: &Files) -> anyhow::Result<Exit> {
         let mut known = BTreeSet::new();
         if let Some(journal) = journal.as_deref() {
             let mut rows = Vec::new();
-            super::done(journal.visit_files(&pipeline.name, &mut |row| rows.push(row)).map_err(Into::into))?;
+            super::done(
+                journal
+                    .visit_files(&pipeline.name, &mut |row| rows.push(row))
+                    .map_err(Into::into),
+            )?;
             for row in rows {
                 if row.state == FileState::Reading || row.state == FileState::Committed {
                     known.insert(row.path.clone());
@@ -61,7 +65,9 @@ pub fn run(context: &Context, args: &Files) -> anyhow::Result<Exit> {
         if !files.iter().any(|file| &file.path == path) {
             return Err(Failure::new(
                 Exit::Stopped,
-                format!("`{path}` is neither in a spool nor in the journal; paths count from the spool"),
+                format!(
+                    "`{path}` is neither in a spool nor in the journal; paths count from the spool"
+                ),
             )
             .into());
         }
@@ -78,8 +84,10 @@ fn words(journal: &dyn Journal, pipeline: &str, row: FileRow) -> anyhow::Result<
     let ranges = super::done(journal.ranges(row.id).map_err(Into::into))?;
     let mut batches: Vec<BatchNumber> = ranges.iter().map(|range| range.batch).collect();
     batches.dedup();
-    let lanes: BTreeSet<(BatchNumber, u32)> =
-        ranges.iter().map(|range| (range.batch, range.lane)).collect();
+    let lanes: BTreeSet<(BatchNumber, u32)> = ranges
+        .iter()
+        .map(|range| (range.batch, range.lane))
+        .collect();
     let mut data_files = Vec::new();
     for batch in &batches {
         for file in super::done(journal.data_files(pipeline, *batch).map_err(Into::into))? {
@@ -97,7 +105,9 @@ fn words(journal: &dyn Journal, pipeline: &str, row: FileRow) -> anyhow::Result<
         records: row.records,
         rejects: row.rejected,
         reason: row.reason,
-        quarantined_to: row.quarantined_to.filter(|_| row.state == FileState::Quarantined),
+        quarantined_to: row
+            .quarantined_to
+            .filter(|_| row.state == FileState::Quarantined),
         batches,
         data_files,
     })

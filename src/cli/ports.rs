@@ -111,8 +111,12 @@ fn carry_out(
 }
 
 fn ask(config: &Config, requests: &[Request]) -> anyhow::Result<Exit> {
-    let journal = read_journal(config)?
-        .ok_or_else(|| Failure::new(Exit::Locked, "an agent is making the journal at this moment; try again"))?;
+    let journal = read_journal(config)?.ok_or_else(|| {
+        Failure::new(
+            Exit::Locked,
+            "an agent is making the journal at this moment; try again",
+        )
+    })?;
     let waiting = Stop::default();
     for request in requests {
         let id = done(journal.ask(request).map_err(Into::into))?;

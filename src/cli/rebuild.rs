@@ -70,13 +70,18 @@ pub fn run(context: &Context, args: &Rebuild) -> anyhow::Result<Exit> {
     if args.json {
         super::print_json(&json!({ "done": true, "journal": id, "pipelines": shown }))?;
     } else {
-        super::print(&format!("Done: journal {id}. `lakeward run` goes on from here.\n"))?;
+        super::print(&format!(
+            "Done: journal {id}. `lakeward run` goes on from here.\n"
+        ))?;
     }
     Ok(Exit::Done)
 }
 
 fn refuse_unknown(places: &[Place], belief: &Belief) -> anyhow::Result<()> {
-    let Some(place) = places.iter().find(|place| place.pipeline == belief.pipeline) else {
+    let Some(place) = places
+        .iter()
+        .find(|place| place.pipeline == belief.pipeline)
+    else {
         return Ok(());
     };
     let unknown = super::done(unknown_data_files(place, belief))?;

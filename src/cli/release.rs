@@ -10,13 +10,19 @@ use crate::segment::RelativePath;
 pub fn run(context: &Context, args: &Release) -> anyhow::Result<Exit> {
     let config = context.config()?;
     let journal = super::read_journal(&config)?.ok_or_else(|| {
-        Failure::new(Exit::Stopped, "there is no journal yet, so nothing is quarantined")
+        Failure::new(
+            Exit::Stopped,
+            "there is no journal yet, so nothing is quarantined",
+        )
     })?;
     let mut requests = Vec::new();
     for path in &args.paths {
         let path = RelativePath::new(path.as_bytes())
             .map_err(|message| Failure::new(Exit::Usage, message))?;
-        let names = config.pipelines.iter().map(|pipeline| pipeline.name.as_str());
+        let names = config
+            .pipelines
+            .iter()
+            .map(|pipeline| pipeline.name.as_str());
         let row = find(journal.as_ref(), names, &path)?;
         requests.push(Request::Release {
             file: row.id,

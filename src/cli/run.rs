@@ -28,20 +28,19 @@ pub fn run(context: &Context, args: &Run) -> anyhow::Result<Exit> {
         deadline: args.deadline,
         wait: args.wait,
     };
-    let (agent, failed) =
-        match Agent::new(&config, &orders, Arc::clone(&stop), runtime.handle()) {
-            Ok(agent) => agent,
-            Err(halt) => {
-                let exit = exit_of(&halt);
-                let endings: Vec<Ending> = config
-                    .pipelines
-                    .iter()
-                    .map(|pipeline| Ending::never_started(&pipeline.name, &halt))
-                    .collect();
-                write_report(args, &endings)?;
-                return Err(Failure::new(exit, halt.to_string()).into());
-            }
-        };
+    let (agent, failed) = match Agent::new(&config, &orders, Arc::clone(&stop), runtime.handle()) {
+        Ok(agent) => agent,
+        Err(halt) => {
+            let exit = exit_of(&halt);
+            let endings: Vec<Ending> = config
+                .pipelines
+                .iter()
+                .map(|pipeline| Ending::never_started(&pipeline.name, &halt))
+                .collect();
+            write_report(args, &endings)?;
+            return Err(Failure::new(exit, halt.to_string()).into());
+        }
+    };
     let tallies = agent.tallies();
     if !config.agent.http.is_empty() {
         runtime
@@ -171,8 +170,13 @@ fn write_report(args: &Run, endings: &[Ending]) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(&report)?;
     text.push('\n');
     // A reason to exit may quote what a library said.
-    write_atomically(path, crate::config::redact::mask(&text).as_bytes())
-        .map_err(|e| Failure::new(Exit::Stopped, format!("write report `{}`: {e}", path.display())).into())
+    write_atomically(path, crate::config::redact::mask(&text).as_bytes()).map_err(|e| {
+        Failure::new(
+            Exit::Stopped,
+            format!("write report `{}`: {e}", path.display()),
+        )
+        .into()
+    })
 }
 
 fn write_atomically(path: &Path, text: &[u8]) -> std::io::Result<()> {

@@ -17,9 +17,8 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
         super::check_name(&config, name)?;
     }
     let journal = super::read_journal(&config)?;
-    let wanted = |pipeline: &&PipelineSettings| {
-        args.name.as_ref().is_none_or(|name| *name == pipeline.name)
-    };
+    let wanted =
+        |pipeline: &&PipelineSettings| args.name.as_ref().is_none_or(|name| *name == pipeline.name);
     let mut shown = Vec::new();
     let mut text = String::new();
     for pipeline in config.pipelines.iter().filter(wanted) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::format::charset::Transcoder;
 use crate::format::{Compression, CsvSettings, InputFormat, ReadingSettings};
 use crate::source::{Again, SourceSettings};
 use crate::spool::{Order, Retire, SpoolSettings};
@@ -328,9 +329,10 @@ fn reading(section: &mut Section) -> ReadingSettings {
         ],
     );
     let charset = section.converted("charset", "utf-8".to_owned(), |label| {
-        encoding_rs::Encoding::for_label(label.as_bytes())
+        // Asked of the one who will decode: it knows fewer labels than the standard, whose "replacement" decodes nothing.
+        Transcoder::new(label)
             .map(|_| label.trim().to_ascii_lowercase())
-            .ok_or_else(|| {
+            .map_err(|_| {
                 "a label of the WHATWG encoding standard is allowed, such as `utf-8`, `windows-1252`, `utf-16le`, `shift_jis`".to_owned()
             })
     });

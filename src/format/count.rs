@@ -9,15 +9,16 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 /// Rows of a Parquet file, or lines of an NDJSON file, told apart by `name`, the file's final name.
 pub fn count_records(path: &Path, name: &str) -> Result<u64, String> {
     let file = File::open(path).map_err(|e| format!("open: {e}"))?;
-    if name.ends_with(".parquet") {
+    let extension = name.rsplit('.').next().unwrap_or("");
+    if extension == "parquet" {
         let reader = SerializedFileReader::new(file).map_err(|e| format!("not Parquet: {e}"))?;
         return u64::try_from(reader.metadata().file_metadata().num_rows())
             .map_err(|_| "not Parquet: a negative number of rows".to_owned());
     }
     let file = BufReader::new(file);
-    if name.ends_with(".gz") {
+    if extension == "gz" {
         count_lines(flate2::bufread::MultiGzDecoder::new(file))
-    } else if name.ends_with(".zst") {
+    } else if extension == "zst" {
         let decoder = zstd::stream::read::Decoder::new(file).map_err(|e| format!("zstd: {e}"))?;
         count_lines(decoder)
     } else {

@@ -115,6 +115,8 @@ pub fn manifest(
     parts: &[(&FileRow, u64, u64)],
 ) -> Manifest {
     let files = parts.iter().map(|(row, ..)| ManifestFile {
+        torn: row.torn.clone(),
+        header: row.header.clone(),
         path: row.path.clone(),
         stat: row.stat,
         fingerprint: row.fingerprint,
@@ -370,7 +372,12 @@ fn a_batch_with_another_number_lake_spool_or_journal_is_not_staged(journal: &dyn
     );
     let successor = JournalId(2);
     but(
-        &|r| r.manifest.body = ManifestBody::Tombstone(Tombstone { successor, adopted: false }),
+        &|r| {
+            r.manifest.body = ManifestBody::Tombstone(Tombstone {
+                successor,
+                adopted: false,
+            });
+        },
         "tombstone",
     );
     assert_eq!(journal.unfinished(PIPELINE).unwrap(), []);
@@ -568,7 +575,10 @@ fn a_quarantined_file_keeps_its_checkpoint_and_goes_on_after_its_release(journal
     assert_eq!((released.state, released.put_end), (FileState::Reading, 20));
     assert_eq!((released.stat, released.reason), (repaired, None));
     // It has yet to be moved back, and a kill may come before.
-    assert_eq!(released.quarantined_to.as_deref(), Some("spool/.quarantine/a"));
+    assert_eq!(
+        released.quarantined_to.as_deref(),
+        Some("spool/.quarantine/a")
+    );
     let mut rest = file;
     rest.stat = repaired;
     rest.decoded = Some(30);
@@ -905,7 +915,10 @@ fn manifests_are_adopted_as_they_stand(journal: &dyn Journal) {
     let next = row(journal, "next", 5);
     stage(journal, 3, &[(&next, 0, 5)]);
     let successor = journal.id();
-    let body = ManifestBody::Tombstone(Tombstone { successor, adopted: false });
+    let body = ManifestBody::Tombstone(Tombstone {
+        successor,
+        adopted: false,
+    });
     refused(
         journal.adopt(&Manifest { body, ..second }, BatchState::Staged),
         "tombstone",

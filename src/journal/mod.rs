@@ -1,7 +1,8 @@
 //! The journal port: what is durable of files, segments, checkpoints, batches and schemas.
 //!
 //! Every method that changes something is one durable transaction (it may share it with others' that arrive
-//! together) and has happened wholly once it answered `Ok`. After an error of class `Fatal` nothing may be called
+//! together) and has happened wholly once it answered `Ok`. Called again, it is `Ok` and changes nothing (`commit`, `done`, `revise`, `retired`,
+//! `quarantine`, `skip`, `release`, `forget`, `answer`) or `Refused` (`stage`, `put`, `adopt`), never done twice. After an error of class `Fatal` nothing may be called
 //! again: the process ends and recovers at its next start.
 
 #[cfg(test)]
@@ -223,11 +224,14 @@ pub trait Journal: Send + Sync {
     /// Sets a file aside: state, reason, its segments that are in no batch dropped. Its checkpoint stays. A row that does not exist is made.
     fn quarantine(&self, pipeline: &str, file: &FileRow, reason: &str) -> Result<()>;
     fn quarantined_to(&self, file: FileId, place: &str) -> Result<()>;
-    /// A file that lands nothing (`resent`, `same_content`): a row in state `Committed`, `skipped`, with its retire target.
+    /// A file that lands nothing (`resent`, `same_content`): a row in state `Committed`, `skipped`, with its retire target, `reason` and
+    /// `skipped_bytes` as given, its offsets 0.
     fn skip(&self, pipeline: &str, files: &[FileRow]) -> Result<()>;
-    /// A quarantined file goes on: back to `Reading` at its checkpoint, at the identity given.
+    /// A quarantined file goes on: back to `Reading` at its checkpoint (at the end of what is staged, if a batch is in flight), at the
+    /// identity given; `decoded`, `fingerprint` and `torn` are unknown again.
     fn release(&self, file: FileId, stat: &FileStat, path: &RelativePath) -> Result<()>;
-    /// Removes a quarantined file's claim on its path, so that the content counts as new (`--as-new`): state `Retired`, reason kept.
+    /// Removes a quarantined file's claim on its path, so that the content counts as new (`--as-new`): state `Retired`, with this reason,
+    /// without a fingerprint and with inode 0, so that nothing equals it.
     fn forget(&self, file: FileId, reason: &str) -> Result<()>;
 
     // ---- channel, payload mode
@@ -244,7 +248,8 @@ pub trait Journal: Send + Sync {
     /// Makes the batch `Staged`. Refused unless its number is the highest staged plus one and each file's segments join on
     /// from its last staged end (I5).
     fn stage(&self, request: StageRequest) -> Result<()>;
-    /// Adds a copy to a data file that was encoded again, or accepted losses: the manifest with its revision counted up.
+    /// Adds a copy to a data file that was encoded again, or accepted losses: the manifest with its revision counted up. Only of a staged
+    /// batch; only with more accepted losses may data files be missing and segments count otherwise.
     fn revise(&self, manifest: &Manifest) -> Result<()>;
     /// Batches that are not `Done`, lowest first.
     fn unfinished(&self, pipeline: &str) -> Result<Vec<BatchRow>>;
@@ -284,6 +289,7 @@ pub trait Journal: Send + Sync {
     fn answer(&self, id: i64, answer: &std::result::Result<String, String>) -> Result<()>;
     /// Takes in a manifest of a closed journal: the batch, its files, ranges and schema as they stand there, `Committed` (then
     /// checkpoints moved, files `Committed` once whole) or `Staged`. Batches come in ascending order; the manifest keeps its old journal id.
+    /// `Done` is `Committed` without follow-up work: the manifest's text is not kept. `torn` and `header` are in no manifest, and are unknown then.
     fn adopt(&self, manifest: &Manifest, state: BatchState) -> Result<()>;
     /// A word for `status`: what a pipeline waits for, its open batch. Not durable at once; lost by a kill.
     fn say(&self, pipeline: &str, status: &serde_json::Value);

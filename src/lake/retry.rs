@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// The limits of one operation's retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// No attempt begins later than this after the operation began.
+    /// No attempt begins later than this after the first one failed.
     pub total: Duration,
     /// The first pause; each next one is twice as long.
     pub first: Duration,
@@ -43,10 +43,11 @@ impl RetryPolicy {
 /// Shorter disturbances are nobody's concern.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
-/// The pauses of one operation.
+/// The pauses of one operation. Time counts from its first failure: an upload of half an hour that breaks at its end has
+/// not used up its retries by taking long.
 pub struct Backoff {
     policy: RetryPolicy,
-    began: Instant,
+    failed: Option<Instant>,
     next: Duration,
     said: bool,
 }
@@ -56,7 +57,7 @@ impl Backoff {
     pub fn new(policy: RetryPolicy) -> Self {
         Self {
             policy,
-            began: Instant::now(),
+            failed: None,
             next: policy.first,
             said: false,
         }
@@ -66,7 +67,7 @@ impl Backoff {
     /// the log learns of it long before the time is over.
     pub async fn pause(&mut self, fault: &(dyn std::fmt::Display + Sync)) -> bool {
         let pause = jittered(self.next, super::random());
-        let waited = self.began.elapsed();
+        let waited = self.failed.get_or_insert_with(Instant::now).elapsed();
         if waited + pause > self.policy.total {
             return false;
         }

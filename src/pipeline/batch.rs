@@ -8,8 +8,8 @@ use super::Halt;
 use crate::channel::{FileEnd, SegmentData};
 use crate::journal::{FileRow, StageRequest};
 use crate::protocol::{
-    DataFile, Encoding, MANIFEST_FORMAT, Manifest, ManifestBody, ManifestFile, ManifestSegment,
-    Membership, RollReason,
+    DataFile, DataFileKind, Encoding, MANIFEST_FORMAT, Manifest, ManifestBody, ManifestFile,
+    ManifestSegment, Membership, RollReason,
 };
 use crate::segment::{BatchNumber, FileId, JournalId, Segment};
 use crate::sink::{BatchContext, LaneGauge, LaneResult, RejectsMax, RollSettings};
@@ -197,8 +197,11 @@ impl OpenBatch {
             });
         }
         if outcomes.iter_mut().any(|rest| rest.next().is_some()) {
-            return Err(Halt::Bug("a lane has more segments than it was given".into()));
+            return Err(Halt::Bug(
+                "a lane has more segments than it was given".into(),
+            ));
         }
+        balance(self.context.batch, &segments, &data_files)?;
         let (schema_version, schema) = self.context.schemas.settle();
         let manifest = Manifest {
             format: MANIFEST_FORMAT,
@@ -238,6 +241,27 @@ impl OpenBatch {
     }
 }
 
+/// I9 balanced, before anything is staged: every record that the source framed is in a data file or a reject file.
+fn balance(
+    batch: BatchNumber,
+    segments: &[ManifestSegment],
+    files: &[DataFile],
+) -> Result<(), Halt> {
+    let framed: u64 = segments.iter().map(|segment| segment.records).sum();
+    let rejected: u64 = segments.iter().map(|segment| segment.rejected).sum();
+    let in_files = |kind: DataFileKind| -> u64 {
+        let files = files.iter().filter(|file| file.kind == kind);
+        files.map(|file| file.records).sum()
+    };
+    let (data, rejects) = (in_files(DataFileKind::Data), in_files(DataFileKind::Reject));
+    if rejects == rejected && data + rejects == framed {
+        return Ok(());
+    }
+    Err(Halt::Bug(format!(
+        "batch {batch} was framed as {framed} records, of which {rejected} were rejected, but its files hold {data} records and {rejects} rejects; nothing was landed: please report this with the spooled files' formats"
+    )))
+}
+
 /// Counted up by hand whenever decoding or encoding comes to mean something else.
 const VERSIONS: &str = concat!(
     "lakeward ",
@@ -265,6 +289,8 @@ fn manifest_file(open: &OpenFile) -> ManifestFile {
         fingerprint: open.end.as_ref().and_then(|end| end.fingerprint),
         settings: open.settings.clone(),
         decoded: open.end.as_ref().map(|end| end.decoded),
+        torn: open.end.as_ref().and_then(|end| end.torn.clone()),
+        header: open.header.clone().or_else(|| open.row.header.clone()),
     }
 }
 

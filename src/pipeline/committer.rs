@@ -5,8 +5,8 @@
 //! only.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tracing::{debug, info, warn};
 
@@ -16,8 +16,8 @@ use crate::journal::{BatchRow, FileRow, matches_copy};
 use crate::lake::{self, Created, Landed, Mark};
 use crate::naming::{self, LakePath};
 use crate::protocol::{
-    BatchState, DataFile, DataFileCopy, FinalCopy, Manifest, ManifestBody, StagedCopy, Step,
-    invariant, next_step,
+    BatchState, DataFile, DataFileCopy, DataFileKind, FinalCopy, Manifest, ManifestBody,
+    StagedCopy, Step, invariant, next_step,
 };
 use crate::segment::{Digest, Digester, Segment};
 use crate::sink::{BatchContext, SinkSettings, encode_again};
@@ -67,9 +67,12 @@ impl Committer {
         self.follow_up(batch)
     }
 
-    fn land_all(&self, batch: &BatchRow, fresh: bool) -> Result<Manifest, Halt> {
+    pub(super) fn land_all(&self, batch: &BatchRow, fresh: bool) -> Result<Manifest, Halt> {
         let mut manifest = batch.manifest.clone();
-        self.write_manifests(&manifest)?;
+        // I4 names-first.
+        if !crash::broken("i4-land-before-manifest") {
+            self.write_manifests(&manifest)?;
+        }
         let files = data_files(&manifest)?.to_vec();
         let (lost, again): (Vec<u32>, Vec<u32>) = self
             .land_files(&manifest, &files, fresh)?
@@ -101,8 +104,12 @@ impl Committer {
         if facts.lost_files.is_empty() {
             return Ok(manifest);
         }
-        let gone = facts.data_files.iter().filter(|file| lost.contains(&file.number));
-        let (records, paths): (Vec<u64>, Vec<&str>) = gone.map(|file| (file.records, file.path.as_str())).unzip();
+        let gone = facts
+            .data_files
+            .iter()
+            .filter(|file| lost.contains(&file.number));
+        let (records, paths): (Vec<u64>, Vec<&str>) =
+            gone.map(|file| (file.records, file.path.as_str())).unzip();
         warn!(pipeline = %self.pipeline, batch = %manifest.batch, records = records.iter().sum::<u64>(), data_files = paths.join(" "), "lost, as an operator accepted");
         if facts.lost_files == lost {
             return Ok(manifest);
@@ -141,11 +148,7 @@ impl Committer {
             Ok(Manifest {
                 body: ManifestBody::Tombstone(tombstone),
                 ..
-            }) => Err(start::closed(
-                &self.pipeline,
-                manifest.journal,
-                &tombstone,
-            )),
+            }) => Err(start::closed(&self.pipeline, manifest.journal, &tombstone)),
             Ok(_) => Err(Halt::Stopped(format!(
                 "create manifest `{path}`: one with other segments or names is there, so this journal is older than its lake; run `lakeward rebuild`"
             ))),
@@ -199,7 +202,14 @@ impl Committer {
 
     /// The loop: observe, [`next_step`], perform. `false`: the staged copy is lost and nothing stands at the final path.
     fn land_file(&self, manifest: &Manifest, file: &DataFile, fresh: bool) -> Result<bool, Halt> {
-        let path = LakePath::new(&file.path).map_err(Halt::Stopped)?;
+        let mut path = LakePath::new(&file.path).map_err(Halt::Stopped)?;
+        // I1 once: every file of the batch, under the very name that was staged (I8).
+        if crash::broken("i1-file-not-landed") && file.number == 1 {
+            return Ok(true);
+        }
+        if crash::broken("i8-lands-under-a-new-name") && !fresh {
+            path = renamed(&path)?;
+        }
         let staged_path = self.staging_dir.join(&file.staged);
         let mut mark = Mark {
             journal: manifest.journal,
@@ -229,6 +239,9 @@ impl Committer {
                 Step::MakeDurable => {
                     self.ports.lake.make_durable(&path)?;
                     sight.landed = Some(FinalCopy::Durable);
+                }
+                Step::Verify if crash::broken("i2-staged-copy-not-verified") => {
+                    sight.staged = StagedCopy::Good;
                 }
                 Step::Verify => match verify(&staged_path, &file.copies)? {
                     Some(copy) => {
@@ -308,14 +321,14 @@ impl Committer {
                 continue;
             };
             for (number, copy) in copies {
-                if let Some(file) = facts.data_files.iter_mut().find(|f| f.number == number) {
-                    if !file.copies.contains(&copy) {
-                        file.copies.push(copy);
-                    }
+                if let Some(file) = facts.data_files.iter_mut().find(|f| f.number == number)
+                    && !file.copies.contains(&copy)
+                {
+                    file.copies.push(copy);
                 }
             }
         }
-        if revised != *manifest {
+        if revised != *manifest && !crash::broken("i7-new-digests-not-recorded") {
             revised.revision = manifest.revision + 1;
             crash::place("before_revise");
             self.ports.journal.revise(&revised)?;
@@ -338,6 +351,7 @@ impl Committer {
             .filter(|file| file.lane == lane)
             .cloned()
             .collect();
+        self.refuse_other_format(batch, &planned)?;
         let segments: Vec<(FileRow, Segment)> = self.lane_segments(batch, manifest, lane)?;
         for file in &planned {
             remove_if_there(&self.staging_dir.join(&file.staged))?;
@@ -397,6 +411,20 @@ impl Committer {
         result.map_err(super::lanes::halt_of)
     }
 
+    /// A data file's name says its format, and its name is staged: it is not encoded again as another one.
+    fn refuse_other_format(&self, batch: &BatchRow, planned: &[DataFile]) -> Result<(), Halt> {
+        let ending = crate::sink::extension(&self.sink.format);
+        let other = planned
+            .iter()
+            .find(|file| file.kind == DataFileKind::Data && !file.path.ends_with(ending));
+        other.map_or(Ok(()), |file| {
+            Err(Halt::Stopped(format!(
+                "batch {} of pipeline `{}`: the staged copy of `{}` is lost and must be encoded again, but the configuration's format writes `{ending}` now: set the old format again, run `lakeward run --once`, then change it",
+                batch.number, self.pipeline, file.path
+            )))
+        })
+    }
+
     fn lane_segments(
         &self,
         batch: &BatchRow,
@@ -442,7 +470,9 @@ impl Committer {
         let mut targets = Vec::new();
         let mut whole = 0;
         for (index, file) in membership.files.iter().enumerate() {
-            let Some(decoded) = file.decoded else { continue };
+            let Some(decoded) = file.decoded else {
+                continue;
+            };
             let ends = membership
                 .segments
                 .iter()
@@ -489,6 +519,12 @@ fn last_copy(file: &DataFile) -> Result<DataFileCopy, Halt> {
         .ok_or_else(|| Halt::Bug(format!("`{}` has no digest", file.path)))
 }
 
+/// Another name at each attempt, which recovery must never take: for the broken variant of I8 alone.
+fn renamed(path: &LakePath) -> Result<LakePath, Halt> {
+    let stem = path.as_str().trim_end_matches(".parquet");
+    LakePath::new(&format!("{stem}{}.parquet", std::process::id())).map_err(Halt::Bug)
+}
+
 /// Which recorded copy the staged file is; `None` if it is gone or none of them.
 fn verify(path: &std::path::Path, copies: &[DataFileCopy]) -> Result<Option<DataFileCopy>, Halt> {
     let Some((length, digest)) = digest_file(path)? else {
@@ -526,4 +562,3 @@ pub(super) fn remove_if_there(path: &std::path::Path) -> Result<(), Halt> {
         Err(e) => Err(Halt::Stopped(format!("remove `{}`: {e}", path.display()))),
     }
 }
-

@@ -21,9 +21,9 @@ use super::batch::{BatchFacts, OpenBatch, too_many_rejects};
 use super::committer::Committer;
 use super::lanes::Lanes;
 use super::{Halt, Pipeline, Started};
-use crate::crash;
 use crate::channel::{Channel, Received, SegmentData, SourceEvent};
-use crate::journal::{BatchRow, FileRow};
+use crate::crash;
+use crate::journal::{BatchRow, FileRow, PipelineRow};
 use crate::protocol::{BatchState, RollReason};
 use crate::schema::{Schema, SchemaRegistry, SchemaSettings};
 use crate::segment::BatchNumber;
@@ -37,6 +37,8 @@ pub enum Ended {
     Drained,
     /// A signal or the deadline, after what was staged had landed.
     Stopped,
+    /// `--once`: files wait for what this episode has committed (a name used again, a twin); the next episode takes them.
+    Deferred,
     /// The next episode shall begin with what the journal says.
     Rewind,
 }
@@ -44,7 +46,10 @@ pub enum Ended {
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long intake may wait for disk space with `--once`.
-const SPACE_PATIENCE: Duration = Duration::from_secs(60);
+const SPACE_PATIENCE: Duration = Duration::from_mins(1);
+
+/// How often a daemon whose spool is drained prunes and truncates the journal's log.
+const HOUSEKEEPING: Duration = Duration::from_mins(10);
 
 pub fn run(pipeline: &Pipeline, started: &Started) -> Result<Ended, Halt> {
     let committer = Arc::new(committer(pipeline, started)?);
@@ -55,6 +60,9 @@ pub fn run(pipeline: &Pipeline, started: &Started) -> Result<Ended, Halt> {
     infer(pipeline, &schemas, &mut source)?;
     let backlog = source.backlog();
     let seen_backlog = Arc::clone(&backlog);
+    // Whatever can fail comes before the source's thread, which only ends when the channel is closed.
+    let lanes = Lanes::start(pipeline.agent.lanes, &pipeline.settings.name)?;
+    let next = row(pipeline, started)?.staged.next();
     let (staged_sender, staged) = mpsc::sync_channel::<BatchRow>(1);
     std::thread::scope(|scope| {
         let source_channel = channel.clone();
@@ -70,22 +78,14 @@ pub fn run(pipeline: &Pipeline, started: &Started) -> Result<Ended, Halt> {
             committer: Arc::clone(&committer),
             schemas,
             channel: channel.clone(),
-            lanes: Lanes::start(pipeline.agent.lanes, &pipeline.settings.name)?,
+            lanes,
             open: None,
             staged: Some(staged_sender),
-            next: pipeline
-                .ports
-                .journal
-                .pipeline(
-                    &pipeline.settings.name,
-                    started.row.spool,
-                    pipeline.ports.lake.identity(),
-                )?
-                .staged
-                .next(),
+            next,
             partitions: 1,
             ratio: 6.0,
             backlog,
+            kept_house: Duration::ZERO,
             space_since: None,
             space_looked: None,
         };
@@ -121,20 +121,17 @@ fn join<T>(result: std::thread::Result<Result<T, Halt>>) -> Result<T, Halt> {
 }
 
 fn channel_bytes(memory: u64) -> usize {
-    usize::try_from((memory / 8).clamp(4 << 20, 64 << 20)).unwrap_or(64 << 20)
+    usize::try_from((memory / 32).clamp(2 << 20, 16 << 20)).unwrap_or(16 << 20)
 }
 
-fn lane_memory(pipeline: &Pipeline) -> usize {
+/// What the channel and the source leave, shared by the lanes that a batch uses.
+fn lane_memory(pipeline: &Pipeline, active: usize) -> usize {
     let rest = pipeline.memory - pipeline.memory / 4;
-    usize::try_from(rest / pipeline.agent.lanes as u64).unwrap_or(usize::MAX)
+    usize::try_from(rest / active.max(1) as u64).unwrap_or(usize::MAX)
 }
 
 fn committer(pipeline: &Pipeline, started: &Started) -> Result<Committer, Halt> {
-    let row = pipeline.ports.journal.pipeline(
-        &pipeline.settings.name,
-        started.row.spool,
-        pipeline.ports.lake.identity(),
-    )?;
+    let row = row(pipeline, started)?;
     Ok(Committer {
         pipeline: pipeline.settings.name.clone(),
         ports: pipeline.ports.clone(),
@@ -148,6 +145,14 @@ fn committer(pipeline: &Pipeline, started: &Started) -> Result<Committer, Halt> 
         committed: row.committed.0.into(),
         retiring: std::sync::Mutex::default(),
     })
+}
+
+fn row(pipeline: &Pipeline, started: &Started) -> Result<PipelineRow, Halt> {
+    Ok(pipeline.ports.journal.pipeline(
+        &pipeline.settings.name,
+        started.row.spool,
+        pipeline.ports.lake.identity(),
+    )?)
 }
 
 fn source(pipeline: &Pipeline) -> Result<Source, Halt> {
@@ -171,8 +176,27 @@ fn recover(pipeline: &Pipeline, committer: &Committer) -> Result<(), Halt> {
     }
     committer.finish_quarantines()?;
     committer.retire_committed()?;
+    committer.finish_deletes()?;
     committer.set_torn_aside()?;
+    prune(pipeline)?;
     sweep_staging(pipeline)
+}
+
+/// Forgets files that were retired longer ago than `history`.
+fn prune(pipeline: &Pipeline) -> Result<(), Halt> {
+    let Some(history) = pipeline.settings.source.history else {
+        return Ok(());
+    };
+    let history = i64::try_from(history.as_nanos()).unwrap_or(i64::MAX);
+    let before = pipeline.ports.clock.now_ns().saturating_sub(history);
+    let forgotten = pipeline
+        .ports
+        .journal
+        .prune(&pipeline.settings.name, before)?;
+    if forgotten > 0 {
+        info!(pipeline = %pipeline.settings.name, forgotten, "forgot files older than `source.history`");
+    }
+    Ok(())
 }
 
 /// Uploads that a kill left behind keep their parts for ever on some stores. Not being able to is no reason to stop.
@@ -207,9 +231,11 @@ fn sweep_staging(pipeline: &Pipeline) -> Result<(), Halt> {
     Ok(())
 }
 
-/// `.<pipeline>-<batch>-<n>.staged`, where another pipeline's name may begin with ours and a dash.
+/// `.<pipeline>-<batch>-<n>.staged`, or that and `.again` while it is encoded again; where another pipeline's name may begin with ours and a dash.
 fn is_staged_by(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix)
+    name.strip_suffix(".again")
+        .unwrap_or(name)
+        .strip_prefix(prefix)
         .and_then(|rest| rest.strip_suffix(".staged"))
         .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
 }
@@ -271,11 +297,7 @@ fn schemas(pipeline: &Pipeline) -> Result<Arc<SchemaRegistry>, Halt> {
 }
 
 /// The first pass over what waits, once in a pipeline's life, before anything is encoded.
-fn infer(
-    pipeline: &Pipeline,
-    schemas: &SchemaRegistry,
-    source: &mut Source,
-) -> Result<(), Halt> {
+fn infer(pipeline: &Pipeline, schemas: &SchemaRegistry, source: &mut Source) -> Result<(), Halt> {
     use crate::schema::SchemaMode;
     if schemas.current().0 > 0 {
         return Ok(());
@@ -335,6 +357,7 @@ struct Coordinator<'a> {
     partitions: u64,
     ratio: f64,
     backlog: Arc<Backlog>,
+    kept_house: Duration,
     space_since: Option<Duration>,
     space_looked: Option<Duration>,
 }
@@ -361,10 +384,14 @@ impl Coordinator<'_> {
                     self.retire_skipped()?;
                     if self.pipeline.orders.once {
                         self.roll(RollReason::Drained)?;
+                        if self.backlog.deferred() > 0 {
+                            return Ok(Ended::Deferred);
+                        }
                         self.pipeline.tally.set_drained();
                         return Ok(Ended::Drained);
                     }
                     self.pipeline.tally.waits_for("files");
+                    self.keep_house()?;
                 }
                 Received::Event(SourceEvent::Tainted { row, reason }) => {
                     return self.tainted(&row, &reason);
@@ -386,6 +413,16 @@ impl Coordinator<'_> {
         }
     }
 
+    fn keep_house(&mut self) -> Result<(), Halt> {
+        let now = self.now();
+        if self.open.is_some() || now.saturating_sub(self.kept_house) < HOUSEKEEPING {
+            return Ok(());
+        }
+        self.kept_house = now;
+        prune(self.pipeline)?;
+        Ok(self.pipeline.ports.journal.tidy()?)
+    }
+
     /// Files that `resent` or `same_content` skipped are in no batch, so no commit retires them.
     fn retire_skipped(&self) -> Result<(), Halt> {
         if self.committer.retire == crate::spool::Retire::Keep {
@@ -403,10 +440,10 @@ impl Coordinator<'_> {
             self.open = Some(self.open_batch());
         }
         let now = self.now();
-        let memory = lane_memory(self.pipeline);
         let Some(open) = self.open.as_mut() else {
             return Err(Halt::Bug("no batch is open".into()));
         };
+        let memory = lane_memory(self.pipeline, open.active);
         let context = open.context.clone();
         self.pipeline
             .tally
@@ -452,7 +489,9 @@ impl Coordinator<'_> {
         };
         let gauge = self.lanes.gauge();
         let tally = &self.pipeline.tally;
-        tally.open_batch_records.store(open.records, Ordering::Relaxed);
+        tally
+            .open_batch_records
+            .store(open.records, Ordering::Relaxed);
         tally
             .open_batch_bytes
             .store(gauge.encoded_bytes, Ordering::Relaxed);
@@ -462,7 +501,8 @@ impl Coordinator<'_> {
             &gauge,
             self.now(),
         );
-        match reason {
+        let full = self.backlog.payload_full() && !open.is_empty();
+        match reason.or(full.then_some(RollReason::Payload)) {
             Some(reason) => self.roll(reason),
             None => Ok(()),
         }
@@ -487,14 +527,29 @@ impl Coordinator<'_> {
         let manifest = request.manifest.clone();
         let newest = request.schemas.last().map(|(version, _)| *version);
         info!(pipeline = %self.pipeline.settings.name, batch = %number, reason = reason.as_str(), "rolled");
+        if crash::broken("i4-land-before-stage") {
+            let early = BatchRow {
+                number,
+                state: BatchState::Staged,
+                manifest: manifest.clone(),
+                files: Vec::new(),
+            };
+            self.committer.land_all(&early, true)?;
+        }
         crash::place("before_stage");
         self.pipeline.ports.journal.stage(request)?;
         if let Some(newest) = newest {
             self.schemas.journaled(newest);
         }
         self.pipeline.tally.rolled(reason);
-        self.pipeline.tally.open_batch_records.store(0, Ordering::Relaxed);
-        self.pipeline.tally.open_batch_bytes.store(0, Ordering::Relaxed);
+        self.pipeline
+            .tally
+            .open_batch_records
+            .store(0, Ordering::Relaxed);
+        self.pipeline
+            .tally
+            .open_batch_bytes
+            .store(0, Ordering::Relaxed);
         self.next = number.next();
         let batch = BatchRow {
             number,
@@ -629,7 +684,8 @@ impl Coordinator<'_> {
                 )));
             }
         }
-        if agent.staging_bytes_max > 0 {
+        // I11 bounded.
+        if agent.staging_bytes_max > 0 && !crash::broken("i11-staging-without-bound") {
             let staged = staged_bytes(&self.pipeline.staging_dir)?;
             if staged > agent.staging_bytes_max {
                 return Ok(Some(format!(
@@ -677,6 +733,7 @@ mod tests {
     #[test]
     fn another_pipelines_staged_files_are_not_swept() {
         assert!(is_staged_by(".orders-12-3.staged", ".orders-"));
+        assert!(is_staged_by(".orders-12-3.staged.again", ".orders-"));
         assert!(!is_staged_by(".orders-eu-12-3.staged", ".orders-"));
         assert!(!is_staged_by(".orders-12-3.parquet", ".orders-"));
     }

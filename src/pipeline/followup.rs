@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::committer::{Committer, data_files, remove_if_there};
 use super::Halt;
+use super::committer::{Committer, data_files, remove_if_there};
 use crate::crash;
 use crate::journal::{BatchRow, FileRow, FileState};
 use crate::protocol::{BatchState, invariant};
@@ -17,12 +17,18 @@ use crate::spool::{Retire, Retired};
 /// Files retired between two fsyncs of the spool and their record in the journal.
 const RETIRE_GROUP: usize = 10_000;
 
+/// How far back a start looks for deletes that were not finished: a day.
+const DELETES_LOOKED_AT_NS: i64 = 86_400_000_000_000;
+
 /// A target's name is numbered at most this often.
 const TARGETS_MAX: u32 = 10_000;
 
 impl Committer {
     pub(super) fn follow_up(&self, batch: &BatchRow) -> Result<(), Halt> {
         crash::place("before_retire");
+        if crash::broken("i6-retire-what-is-read") {
+            self.retire_what_is_read()?;
+        }
         if self.retire != Retire::Keep {
             self.retire_committed()?;
         }
@@ -52,11 +58,28 @@ impl Committer {
         Ok(())
     }
 
+    /// What I6 forbids, for its broken variant alone.
+    fn retire_what_is_read(&self) -> Result<(), Halt> {
+        let spool = &self.ports.spool;
+        for row in self
+            .ports
+            .journal
+            .files_in(&self.pipeline, &[FileState::Reading])?
+        {
+            spool.retire(&row.path, &row.stat, &spool.retire_target(&row.path, 0))?;
+        }
+        Ok(())
+    }
+
     fn retire_group(&self, rows: &[FileRow]) -> Result<(), Halt> {
         let mut gone = Vec::with_capacity(rows.len());
         for row in rows {
             if self.retire == Retire::Keep {
-                if self.ports.spool.stat(&row.path)?.is_none_or(|stat| stat.inode != row.stat.inode)
+                if self
+                    .ports
+                    .spool
+                    .stat(&row.path)?
+                    .is_none_or(|stat| stat.inode != row.stat.inode)
                 {
                     // The claim was read at the start, so the spool is there and the file is not.
                     gone.push(row);
@@ -92,13 +115,12 @@ impl Committer {
     /// True once the file is out of the way.
     fn retire_one(&self, row: &FileRow) -> Result<bool, Halt> {
         debug_assert!(row.skipped || invariant::may_retire(row.checkpoint, row.decoded));
-        let mut target = match &row.retire_target {
-            Some(target) => target.clone(),
-            None => {
-                let target = self.ports.spool.retire_target(&row.path, 0);
-                self.ports.journal.set_retire_target(row.id, &target)?;
-                target
-            }
+        let mut target = if let Some(target) = &row.retire_target {
+            target.clone()
+        } else {
+            let target = self.ports.spool.retire_target(&row.path, 0);
+            self.ports.journal.set_retire_target(row.id, &target)?;
+            target
         };
         for attempt in 1..TARGETS_MAX {
             match self.ports.spool.retire(&row.path, &row.stat, &target)? {
@@ -167,6 +189,26 @@ impl Committer {
             self.ports
                 .journal
                 .quarantined_to(row.id, &crate::spool::place_text(&place))?;
+        }
+        Ok(())
+    }
+
+    /// Hidden targets of deleted files that a kill kept from being unlinked after "retired" was recorded.
+    pub fn finish_deletes(&self) -> Result<(), Halt> {
+        if self.retire != Retire::Delete {
+            return Ok(());
+        }
+        let since = self.ports.clock.now_ns() - DELETES_LOOKED_AT_NS;
+        let mut targets = Vec::new();
+        self.ports.journal.visit_files(&self.pipeline, &mut |row| {
+            if row.state == FileState::Retired && row.changed_ns >= since {
+                targets.extend(row.retire_target);
+            }
+        })?;
+        for target in targets {
+            if self.ports.spool.stat(&target)?.is_some() {
+                self.ports.spool.unlink_target(&target)?;
+            }
         }
         Ok(())
     }

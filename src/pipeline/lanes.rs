@@ -12,7 +12,7 @@ use crate::channel::SegmentData;
 use crate::sink::{BatchContext, Lane, LaneGauge, LaneResult, SinkError};
 
 /// Bytes of segments that may wait with one lane; one segment is always let in.
-const LANE_QUEUE_BYTES: usize = 8 << 20;
+const LANE_QUEUE_BYTES: usize = 4 << 20;
 
 enum Work {
     Open(Box<BatchContext>, usize),
@@ -96,7 +96,7 @@ impl Lanes {
                 send(&handle.work, Work::Segment(Box::new(data)))?;
                 return Ok(u32::try_from(lane).unwrap_or(u32::MAX));
             }
-            self.wait(Duration::from_secs(3600))?;
+            self.wait(Duration::from_hours(1))?;
         }
     }
 

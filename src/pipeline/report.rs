@@ -35,6 +35,8 @@ pub struct PipelineReport {
 /// Counts of one pipeline, shared between its threads and whoever looks on.
 #[derive(Default)]
 pub struct Tally {
+    /// Whether the report lists data files: with `--once` only, since a daemon's list would grow for ever.
+    lists_files: bool,
     report: Mutex<PipelineReport>,
     waiting_for: Mutex<String>,
     /// Records and bytes taken by lanes, committed or not: for progress.
@@ -49,9 +51,12 @@ pub struct Tally {
 
 impl Tally {
     #[must_use]
-    pub fn new(name: &str) -> Self {
-        let tally = Self::default();
-        tally.edit().name = name.to_owned();
+    pub fn new(name: &str, lists_files: bool) -> Self {
+        let tally = Self {
+            lists_files,
+            ..Self::default()
+        };
+        name.clone_into(&mut tally.edit().name);
         tally
     }
 
@@ -71,11 +76,7 @@ impl Tally {
     }
 
     pub fn rolled(&self, reason: RollReason) {
-        *self
-            .edit()
-            .roll_reasons
-            .entry(reason.as_str())
-            .or_default() += 1;
+        *self.edit().roll_reasons.entry(reason.as_str()).or_default() += 1;
     }
 
     /// `whole`: files of the batch that are fully committed with it.
@@ -97,9 +98,14 @@ impl Tally {
                 DataFileKind::Data => {
                     report.records_landed += file.records;
                     report.bytes_landed += file.copies.last().map_or(0, |copy| copy.length);
-                    report.data_files.push(file.path.clone());
+                    if self.lists_files {
+                        report.data_files.push(file.path.clone());
+                    }
                 }
-                DataFileKind::Reject => report.reject_files.push(file.path.clone()),
+                DataFileKind::Reject if self.lists_files => {
+                    report.reject_files.push(file.path.clone());
+                }
+                DataFileKind::Reject => {}
             }
         }
     }

@@ -68,6 +68,8 @@ pub enum RollReason {
     Memory,
     /// `staging_bytes_max` or `free_bytes_min` is reached.
     Staging,
+    /// `channel.payload_bytes_max` is reached.
+    Payload,
     /// The spool is drained (`--once`).
     Drained,
     /// A signal or the deadline.
@@ -85,6 +87,7 @@ impl RollReason {
             Self::Partitions => "partitions",
             Self::Memory => "memory",
             Self::Staging => "staging",
+            Self::Payload => "payload",
             Self::Drained => "drained",
             Self::Stop => "stop",
         }

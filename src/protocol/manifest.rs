@@ -92,6 +92,12 @@ pub struct ManifestFile {
     pub settings: serde_json::Value,
     /// The file's size in decompressed bytes; known once all of it was read.
     pub decoded: Option<u64>,
+    /// Why the rest of the file is missing: it is quarantined once what is whole of it is committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torn: Option<String>,
+    /// CSV: the names that its header gave, which later segments do not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -29,15 +29,20 @@ pub fn json_number(text: &[u8]) -> Option<Kind> {
     }
 }
 
+/// Whether a minus stands in front, and what follows the sign.
+#[inline]
+fn split_sign(text: &[u8]) -> (bool, &[u8]) {
+    match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] | rest => (false, rest),
+    }
+}
+
 /// A JSON integer, or one with `+` or leading zeros, if it fits.
 #[inline]
 #[must_use]
 pub fn parse_i64(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
+    let (negative, digits) = split_sign(text);
     if digits.is_empty() {
         return None;
     }
@@ -72,11 +77,7 @@ impl Number {
     /// more than 38 significant digits.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let (negative, mut rest) = match text {
-            [b'-', rest @ ..] => (true, rest),
-            [b'+', rest @ ..] => (false, rest),
-            rest => (false, rest),
-        };
+        let (negative, mut rest) = split_sign(text);
         let mut digits = Digits::default();
         let mut seen = false;
         let mut fraction = false;
@@ -189,11 +190,7 @@ impl Digits {
 }
 
 fn parse_exponent(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
+    let (negative, digits) = split_sign(text);
     if digits.is_empty() {
         return None;
     }
@@ -211,10 +208,10 @@ fn parse_exponent(text: &[u8]) -> Option<i64> {
 /// exactly; fractions are the nearest double, as everywhere. `NaN`, `Infinity` and `-Infinity` are read if `names`.
 #[must_use]
 pub fn parse_f64(text: &[u8], names: bool) -> Option<f64> {
-    let value: f64 = match named(text, names) {
-        Some(value) => return Some(value),
-        None => plain(text)?.parse().ok()?,
-    };
+    if let Some(value) = short_f64(text).or_else(|| named(text, names)) {
+        return Some(value);
+    }
+    let value: f64 = plain(text)?.parse().ok()?;
     if !value.is_finite() || (value == 0.0 && !is_zero(text)) {
         return None;
     }
@@ -229,13 +226,44 @@ pub fn parse_f64(text: &[u8], names: bool) -> Option<f64> {
     Some(value)
 }
 
+/// The nearest double of digits with at most one point among them, few enough that both the digits and the power of ten
+/// are exact doubles: then one division, which rounds once, gives what a slow reading would.
+#[inline]
+fn short_f64(text: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 16] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+    ];
+    let (negative, digits) = split_sign(text);
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
+    }
+    let mut mantissa: u64 = 0;
+    let mut point = None;
+    for (i, &b) in digits.iter().enumerate() {
+        let digit = b.wrapping_sub(b'0');
+        if digit <= 9 {
+            mantissa = mantissa * 10 + u64::from(digit);
+        } else if b == b'.' && point.is_none() && digits.len() > 1 {
+            point = Some(i);
+        } else {
+            return None;
+        }
+    }
+    if mantissa > 1 << 53 {
+        return None;
+    }
+    let decimals = point.map_or(0, |point| digits.len() - point - 1);
+    let value = mantissa as f64 / POWERS.get(decimals)?;
+    Some(if negative { -value } else { value })
+}
+
 /// As [`parse_f64`], for a float.
 #[must_use]
 pub fn parse_f32(text: &[u8], names: bool) -> Option<f32> {
-    let value: f32 = match named(text, names) {
-        Some(value) => return Some(value as f32),
-        None => plain(text)?.parse().ok()?,
-    };
+    if let Some(value) = named(text, names) {
+        return Some(value as f32);
+    }
+    let value: f32 = plain(text)?.parse().ok()?;
     if !value.is_finite() || (value == 0.0 && !is_zero(text)) {
         return None;
     }
@@ -346,6 +374,24 @@ mod tests {
         zeros.push(b'7');
         assert_eq!(Number::parse(&zeros).unwrap().integer(), Some(7));
         assert_eq!(parse_i64(&digits), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn short_numbers_are_the_nearest_double_too(text in "[-+]?[0-9]{0,16}[.]?[0-9]{0,16}") {
+            if let Some(value) = short_f64(text.as_bytes()) {
+                let expected: f64 = text.parse().unwrap();
+                proptest::prop_assert_eq!(value.to_bits(), expected.to_bits());
+            }
+        }
+
+        #[test]
+        fn an_integer_in_a_double_is_that_integer(integer in proptest::prelude::any::<i64>()) {
+            let text = integer.to_string();
+            if let Some(value) = parse_f64(text.as_bytes(), false) {
+                proptest::prop_assert_eq!(value as i128, i128::from(integer));
+            }
+        }
     }
 
     #[test]

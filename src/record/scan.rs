@@ -257,14 +257,21 @@ pub fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// Whether one of the bytes is `"`, `\` or a control character. The compiler makes vector instructions of it.
+#[inline]
+fn has_special(bytes: &[u8; 32]) -> bool {
+    let special = |b: u8| u8::from(b == b'"') | u8::from(b == b'\\') | u8::from(b < 0x20);
+    bytes.iter().fold(0, |found, &b| found | special(b)) != 0
+}
+
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// The high bit of each byte that is `"`, `\` or a control character; above the lowest one there may be false ones.
 #[inline]
 fn specials(word: u64) -> u64 {
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
+    let quote = word ^ (ONES * u64::from(b'"'));
+    let backslash = word ^ (ONES * u64::from(b'\\'));
     let is_quote = quote.wrapping_sub(ONES) & !quote;
     let is_backslash = backslash.wrapping_sub(ONES) & !backslash;
     let is_control = word.wrapping_sub(ONES * 0x20) & !word;
@@ -273,13 +280,23 @@ fn specials(word: u64) -> u64 {
 
 /// The first byte from `at` that is `"`, `\` or a control character, or the end.
 #[inline]
-fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+#[must_use]
+pub fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    // Most strings end within the first words; long ones are passed in longer strides.
+    let stride_from = at + 16;
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let found = specials(u64::from_le_bytes(*chunk));
         if found != 0 {
             return at + (found.trailing_zeros() / 8) as usize;
         }
         at += 8;
+        if at == stride_from {
+            while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>)
+                && !has_special(chunk)
+            {
+                at += 32;
+            }
+        }
     }
     while let Some(&b) = bytes.get(at) {
         if b == b'"' || b == b'\\' || b < 0x20 {

@@ -6,15 +6,6 @@ use serde_json::{Map, Value};
 use super::scan::{Kind, Tape};
 use super::text;
 
-/// What serde_json reads; `None` for what it refuses. A number that it finds too large is still JSON.
-fn oracle(text: &str) -> Option<Option<Value>> {
-    match serde_json::from_str(text) {
-        Ok(value) => Some(Some(value)),
-        Err(e) if e.to_string().contains("number out of range") => None,
-        Err(_) => Some(None),
-    }
-}
-
 fn string(tape: &Tape, at: u32, bytes: &[u8]) -> String {
     let mut plain = Vec::new();
     text::unescape(tape.nodes()[at as usize].inner(bytes), &mut plain);
@@ -53,18 +44,22 @@ fn value(tape: &Tape, at: u32, bytes: &[u8]) -> Value {
 }
 
 fn agree(text: &str) {
-    let Some(expected) = oracle(text) else {
+    let expected: Result<Value, _> = serde_json::from_str(text);
+    if let Err(e) = &expected
+        && e.to_string().contains("number out of range")
+    {
+        // It is JSON all the same.
         return;
-    };
+    }
     let mut tape = Tape::default();
     let scanned = tape.scan(text.as_bytes(), 0);
     match (&expected, scanned) {
-        (Some(expected), Ok(())) => {
+        (Ok(expected), Ok(())) => {
             assert_eq!(&value(&tape, 0, text.as_bytes()), expected, "{text:?}");
             let root = tape.nodes()[0].raw(text.as_bytes());
             assert_eq!(root, text.trim_ascii().as_bytes());
         }
-        (None, Err(malformed)) => assert!(malformed.at <= text.len()),
+        (Err(_), Err(malformed)) => assert!(malformed.at <= text.len()),
         (expected, scanned) => panic!("{text:?}: {scanned:?}, expected {expected:?}"),
     }
 }

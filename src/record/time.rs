@@ -110,9 +110,9 @@ fn leading_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
         return None;
     }
     let mut micros = 0;
-    for i in 0..6 {
-        let digit = if i < count { text[i] - b'0' } else { 0 };
-        micros = micros * 10 + i64::from(digit);
+    let digits = text[..count].iter().map(|b| i64::from(b - b'0'));
+    for digit in digits.chain(std::iter::repeat(0)).take(6) {
+        micros = micros * 10 + digit;
     }
     Some((micros, &text[count..]))
 }
@@ -123,11 +123,10 @@ fn leading_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     reason = "not an offset, no offset, an offset: three answers"
 )]
 fn parse_offset(text: &[u8]) -> Option<Option<i32>> {
-    let text = match text {
-        [] => return Some(None),
-        [b' ', text @ ..] => text,
-        text => text,
-    };
+    if text.is_empty() {
+        return Some(None);
+    }
+    let text = text.strip_prefix(b" ").unwrap_or(text);
     let (sign, digits) = match text {
         b"Z" | b"z" => return Some(Some(0)),
         [b'+', digits @ ..] => (1, digits),

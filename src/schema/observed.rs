@@ -89,14 +89,13 @@ impl Observed {
             Some((name, _)) if name == key => Some(near),
             _ => self.lookup.get(key).copied(),
         };
-        let at = match found {
-            Some(at) => at,
-            None => {
-                *left = left.checked_sub(1)?;
-                self.lookup.insert(key.to_owned(), self.fields.len());
-                self.fields.push((key.to_owned(), Self::default()));
-                self.fields.len() - 1
-            }
+        let at = if let Some(at) = found {
+            at
+        } else {
+            *left = left.checked_sub(1)?;
+            self.lookup.insert(key.to_owned(), self.fields.len());
+            self.fields.push((key.to_owned(), Self::default()));
+            self.fields.len() - 1
         };
         Some((at, &mut self.fields[at].1))
     }
@@ -118,7 +117,7 @@ pub struct Widening {
     pub names: Names,
     /// Leaves of the whole schema; 0 for no limit.
     pub columns_max: usize,
-    /// Whether a key that only came with null becomes a `string`, or waits.
+    /// Whether a key that only came with null (or nothing else inside objects and arrays) becomes a `string`, or waits.
     pub nulls: bool,
 }
 
@@ -202,19 +201,13 @@ impl Observed {
         let leaf = if kinds == Kinds::NONE {
             DataType::String
         } else if nested && kinds == Kinds::OBJECT && !self.fields.is_empty() {
-            if let Some(fields) = self.struct_fields(how, left, depth) {
-                return Some(DataType::Struct(fields));
-            }
-            DataType::String
+            return self.struct_fields(how, left, depth).map(DataType::Struct);
+        } else if nested && kinds == Kinds::OBJECT && !how.nulls {
+            return None;
         } else if nested && kinds == Kinds::ARRAY {
             let element = match &self.element {
-                Some(element) => {
-                    element.data_type(Widening { nulls: true, ..how }, left, depth + 1)?
-                }
-                None => {
-                    *left = left.checked_sub(1)?;
-                    DataType::String
-                }
+                Some(element) => element.data_type(how, left, depth + 1)?,
+                None => Self::default().data_type(how, left, depth + 1)?,
             };
             return Some(DataType::Array(Box::new(element)));
         } else if kinds == Kinds::BOOLEAN {

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+pub use crate::format::decode::SegmentOutcome;
 pub use crate::format::encode::{Codec, Compat, OutputFormat, extension};
 pub use error::{SinkError, encoder_versions};
 pub use lane::{Lane, encode_again};
@@ -88,14 +89,6 @@ pub struct LaneGauge {
     pub memory_bytes: u64,
     /// The lane cannot stay within its memory by flushing: the batch must end.
     pub full: bool,
-}
-
-/// What became of one segment's records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SegmentOutcome {
-    pub rejected: u64,
-    pub rejected_bytes: u64,
-    pub skipped_bytes: u64,
 }
 
 /// What a lane leaves when its batch is rolled: closed staged files, which whoever lands them checks or syncs.

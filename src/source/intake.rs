@@ -82,7 +82,10 @@ impl Source {
                 if entry.stat.inode != found.stat.inode {
                     return Ok(self.later());
                 }
-                let row = ours.unwrap_or_else(|| self.fresh_row(&found.path, entry.stat, id));
+                let row = match ours {
+                    Some(row) => row,
+                    None => self.fresh_row(&found.path, entry.stat, id)?,
+                };
                 return Self::taint(
                     outlet,
                     Arc::new(row),
@@ -146,6 +149,9 @@ impl Source {
                     "it changed before it was retired: {}",
                     was_and_is(&row.stat, &found.stat)
                 );
+                if self.partly.contains(&row.id) {
+                    return Self::taint(outlet, Arc::new(row), reason);
+                }
                 self.quarantine(&row, &found.stat, &reason)
             }
             FileState::Reading | FileState::Committed => self.replaced(outlet, found, row),
@@ -211,8 +217,15 @@ impl Source {
         if !matches!(self.settings.spool.retire, Retire::Rename | Retire::Delete) {
             return Ok(false);
         }
-        let stat = self.spool.stat(target)?;
-        Ok(stat.is_some_and(|stat| stat.untouched(&row.stat)))
+        match self.spool.stat(target) {
+            Ok(stat) => Ok(stat.is_some_and(|stat| stat.untouched(&row.stat))),
+            Err(e) if e.unavailable => Err(e.into()),
+            Err(e) => {
+                // Not the same as "absent", but the content decides then, and equal content is quarantined.
+                self.unreadable(target, &e.message);
+                Ok(false)
+            }
+        }
     }
 
     /// A drop under the name of a retired file.
@@ -421,9 +434,13 @@ impl Source {
         let row = match row {
             Some(row) => row,
             None => FileRow {
-                settings: self.settings_json(&settings)?,
                 header: reading.header(),
-                ..self.fresh_row(&found.path, found.stat, self.journal.new_file_id())
+                ..self.row_with(
+                    &found.path,
+                    found.stat,
+                    self.journal.new_file_id(),
+                    &settings,
+                )?
             },
         };
         let context = FileContext {
@@ -457,13 +474,29 @@ impl Source {
     }
 
     /// A row as of a file nothing of which was read.
-    pub(super) fn fresh_row(&self, path: &RelativePath, stat: FileStat, id: FileId) -> FileRow {
-        FileRow {
+    fn fresh_row(
+        &mut self,
+        path: &RelativePath,
+        stat: FileStat,
+        id: FileId,
+    ) -> Result<FileRow, Stop> {
+        let settings = self.settings.reading.clone();
+        self.row_with(path, stat, id, &settings)
+    }
+
+    fn row_with(
+        &mut self,
+        path: &RelativePath,
+        stat: FileStat,
+        id: FileId,
+        settings: &ReadingSettings,
+    ) -> Result<FileRow, Stop> {
+        Ok(FileRow {
             id,
             path: path.clone(),
             stat,
             state: FileState::Reading,
-            settings: serde_json::to_value(&self.settings.reading).unwrap_or_default(),
+            settings: self.settings_json(settings)?,
             header: None,
             put_end: 0,
             checkpoint: 0,
@@ -479,7 +512,7 @@ impl Source {
             retire_target: None,
             quarantined_to: None,
             changed_ns: self.clock.now_ns(),
-        }
+        })
     }
 
     /// Reading ended before the file's end. `handed`: segments of it went out in this episode.
@@ -508,13 +541,13 @@ impl Source {
                 (format!("{reason}: {}", was_and_is(&found.stat, &now)), now)
             }
         };
-        match handed.or(known.map(Arc::new)) {
-            Some(row) => Self::taint(outlet, row, reason),
-            None => {
-                debug_assert!(!journaled, "a journaled file has a row");
-                let row = self.fresh_row(&found.path, found.stat, self.journal.new_file_id());
-                self.quarantine(&row, &now, &reason)
-            }
+        if let Some(row) = handed.or(known.map(Arc::new)) {
+            Self::taint(outlet, row, reason)
+        } else {
+            debug_assert!(!journaled, "a journaled file has a row");
+            let id = self.journal.new_file_id();
+            let row = self.fresh_row(&found.path, found.stat, id)?;
+            self.quarantine(&row, &now, &reason)
         }
     }
 
@@ -531,7 +564,7 @@ impl Source {
 
     /// Sets a drop aside that gets a row of its own.
     fn quarantine_drop(&mut self, found: &Found, reason: &str) -> Result<bool, Stop> {
-        let row = self.fresh_row(&found.path, found.stat, self.journal.new_file_id());
+        let row = self.fresh_row(&found.path, found.stat, self.journal.new_file_id())?;
         self.quarantine(&row, &found.stat, reason)
     }
 
@@ -579,6 +612,8 @@ impl Source {
             Retire::Keep => None,
             _ => Some(self.spool.retire_target(&found.path, 0)),
         };
+        let id = self.journal.new_file_id();
+        let row = self.fresh_row(&found.path, found.stat, id)?;
         self.skips.push(FileRow {
             state: FileState::Committed,
             skipped: true,
@@ -587,7 +622,7 @@ impl Source {
             fingerprint: landed.fingerprint,
             reason: Some(reason.to_owned()),
             retire_target: target,
-            ..self.fresh_row(&found.path, found.stat, self.journal.new_file_id())
+            ..row
         });
         let key = key_of(&found.path);
         self.remember_path(key);

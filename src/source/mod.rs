@@ -31,9 +31,9 @@ mod sample;
 mod seen;
 mod segment_reader;
 mod stream;
-mod verify;
 #[cfg(test)]
 mod testing;
+mod verify;
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub use backlog::Backlog;
 pub use error::SourceError;
 pub use intake::fingerprint_now;
 pub use run::Source;
-pub use sample::SampleLimits;
+pub use sample::{SampleLimits, Visit};
 pub use segment_reader::{ReadError, SegmentReader};
 pub use verify::verify_beginning;
 

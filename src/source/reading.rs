@@ -11,6 +11,7 @@ use std::io;
 
 use super::stream::Stream;
 use crate::channel::FileEnd;
+use crate::crash;
 use crate::format::decompress::Fault;
 use crate::format::frame::{Framed, Framer, is_cut};
 use crate::format::{CsvSettings, InputFormat, ReadingSettings};
@@ -213,7 +214,12 @@ impl FileReading {
 
     fn check_journaled(&self, framed: &Framed) -> Result<(), ReadFault> {
         match self.journaled.get(&framed.from) {
-            Some((to, digest)) if *to == framed.to && *digest != framed.digest => {
+            // I10 never guess.
+            Some((to, digest))
+                if *to == framed.to
+                    && *digest != framed.digest
+                    && !crash::broken("i10-digests-not-compared") =>
+            {
                 self.changed(format!(
                     "the bytes of its journaled segment [{}, {}) have the digest {} instead of {digest}",
                     framed.from, framed.to, framed.digest
@@ -272,15 +278,12 @@ fn take_field<'a>(record: &'a [u8], csv: &CsvSettings) -> (Vec<u8>, Option<&'a [
             i += 1;
         }
     }
-    match memchr::memchr(csv.delimiter, &record[i..]) {
-        Some(n) => {
-            field.extend_from_slice(&record[i..i + n]);
-            (field, Some(&record[i + n + 1..]))
-        }
-        None => {
-            field.extend_from_slice(&record[i..]);
-            (field, None)
-        }
+    if let Some(n) = memchr::memchr(csv.delimiter, &record[i..]) {
+        field.extend_from_slice(&record[i..i + n]);
+        (field, Some(&record[i + n + 1..]))
+    } else {
+        field.extend_from_slice(&record[i..]);
+        (field, None)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The source's loop: episodes, scans, and when there is nothing to do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::format::Compression;
 use crate::format::charset::Transcoder;
 use crate::journal::{FileRow, FileState, Journal};
-use crate::segment::{Digest, FileStat};
+use crate::segment::{Digest, FileId, FileStat};
 use crate::spool::{Found, Spool};
 
 /// Ready files remembered of one scan; more wait for the next one.
@@ -47,6 +47,8 @@ pub struct Source {
     pub(super) contents: HashMap<(u64, Digest), u64>,
     /// Rows of skipped files, to be journaled together.
     pub(super) skips: Vec<FileRow>,
+    /// Files of which the journal's payload was handed out in this episode.
+    pub(super) partly: HashSet<FileId>,
     directory: Option<(u64, u64)>,
 }
 
@@ -86,6 +88,7 @@ impl Source {
             settings_json: Vec::new(),
             contents: HashMap::new(),
             skips: Vec::new(),
+            partly: HashSet::new(),
             directory: None,
         })
     }
@@ -161,6 +164,7 @@ impl Source {
         self.seen.begin_episode();
         self.contents.clear();
         self.skips.clear();
+        self.partly.clear();
         self.load_known()?;
         Ok(())
     }
@@ -219,7 +223,10 @@ impl Source {
                 ),
             };
             match reader.read_shared(&current, &segment) {
-                Ok(data) => outlet.hand_on(data)?,
+                Ok(data) => {
+                    self.partly.insert(current.id);
+                    outlet.hand_on(data)?;
+                }
                 Err(ReadError::Changed { reason, .. }) => {
                     return Self::taint(outlet, current, reason);
                 }

@@ -39,6 +39,9 @@ impl Default for SampleLimits {
     }
 }
 
+/// Takes a segment with its bytes; `Break` ends the sample.
+pub type Visit<'a> = dyn FnMut(&FileContext, &Segment, &[u8]) -> ControlFlow<()> + 'a;
+
 /// Files of which a sample keeps the path at most.
 const FILES_MAX: usize = 200_000;
 
@@ -51,7 +54,7 @@ impl Source {
     pub fn sample(
         &mut self,
         limits: SampleLimits,
-        visit: &mut dyn FnMut(&FileContext, &Segment, &[u8]) -> ControlFlow<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), SourceError> {
         self.load_known()?;
         let mut waiting = Vec::new();
@@ -104,7 +107,7 @@ impl Source {
         row: Option<&FileRow>,
         limits: SampleLimits,
         left: &mut u64,
-        visit: &mut dyn FnMut(&FileContext, &Segment, &[u8]) -> ControlFlow<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<ControlFlow<()>, SourceError> {
         let Some(mut reading) = self.open_sample(found, row)? else {
             return Ok(ControlFlow::Continue(()));

@@ -115,7 +115,7 @@ impl SegmentReader {
         let context = self.context_of(row)?;
         let bytes = match self.journal.payload(row.id, segment.from)? {
             Some(bytes) => checked_payload(row, segment, &context.settings, bytes)?,
-            None => self.from_spool(row, segment, &context.settings)?,
+            None => self.read_spooled(row, segment, &context.settings)?,
         };
         let end = segment.last.then(|| FileEnd {
             fingerprint: row.fingerprint,
@@ -154,7 +154,7 @@ impl SegmentReader {
         Ok(context)
     }
 
-    fn from_spool(
+    fn read_spooled(
         &mut self,
         row: &FileRow,
         segment: &Segment,

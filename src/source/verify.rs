@@ -24,9 +24,9 @@ pub fn verify_beginning(
         let mut missing = segment.bytes();
         while missing > 0 {
             if rest.is_empty() {
-                let bytes = stream
-                    .fill()
-                    .map_err(|fault| format!("it cannot be read up to offset {}: {fault:?}", segment.to))?;
+                let bytes = stream.fill().map_err(|fault| {
+                    format!("it cannot be read up to offset {}: {fault:?}", segment.to)
+                })?;
                 if bytes.is_empty() {
                     return Err(format!(
                         "it ends at offset {}, before {} that was journaled",
@@ -36,7 +36,9 @@ pub fn verify_beginning(
                 }
                 rest.extend_from_slice(bytes);
             }
-            let take = usize::try_from(missing).unwrap_or(usize::MAX).min(rest.len());
+            let take = usize::try_from(missing)
+                .unwrap_or(usize::MAX)
+                .min(rest.len());
             digester.update(&rest[..take]);
             rest.drain(..take);
             missing -= take as u64;

@@ -3,6 +3,8 @@
 //! Nothing symbolic is followed below the spool; files are opened relative to it without following, and must be
 //! regular after opening. What is found here is hearsay until it was opened: identities are taken by `fstat`.
 
+#[cfg(test)]
+pub mod conformance;
 pub mod local;
 
 use std::fs::File;

@@ -419,6 +419,18 @@ fn mismatch(data_type: &ArrowType) -> ArrowError {
     ArrowError::SchemaError(format!("a column is not of its type {data_type}"))
 }
 
+/// Equality of keys, which are short: without a call.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let (a_words, a_rest) = a.as_chunks::<8>();
+    let (b_words, b_rest) = b.as_chunks::<8>();
+    let words = a_words.iter().zip(b_words);
+    words.into_iter().all(|(a, b)| a == b) && a_rest.iter().zip(b_rest).all(|(a, b)| a == b)
+}
+
 /// No value of the row in hand.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -467,7 +479,11 @@ impl Level {
             Some(before) => self.slots[before].follower,
             None => self.first,
         } as usize;
-        if self.slots.get(guess).is_some_and(|slot| *slot.key == *key) {
+        if self
+            .slots
+            .get(guess)
+            .is_some_and(|slot| same(&slot.key, key))
+        {
             return Some(guess);
         }
         let found = *self.lookup.get(key)?;

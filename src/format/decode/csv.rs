@@ -31,6 +31,23 @@ pub(super) struct Ended {
     pub(super) problem: Option<&'static str>,
 }
 
+fn without_line_end(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    bytes.strip_suffix(b"\r").unwrap_or(bytes)
+}
+
+/// The first delimiter or line end. Most fields are short, so the first bytes are looked at one by one.
+#[inline]
+fn find_stop(bytes: &[u8], delimiter: u8) -> Option<usize> {
+    let near = bytes.len().min(12);
+    for (i, &b) in bytes[..near].iter().enumerate() {
+        if b == delimiter || b == b'\n' {
+            return Some(i);
+        }
+    }
+    memchr::memchr2(delimiter, b'\n', &bytes[near..]).map(|stop| near + stop)
+}
+
 impl Fields {
     pub(super) fn len(&self) -> usize {
         self.fields.len()
@@ -68,19 +85,17 @@ impl Fields {
                 unquoted: false,
             };
             if quoted {
-                match self.quoted(bytes, &mut field, settings.quote) {
-                    Some(after) => at = after,
-                    None => {
-                        return Ended {
-                            end: bytes.len(),
-                            next: bytes.len(),
-                            problem: Some("a quoted field never ends"),
-                        };
-                    }
-                }
+                let Some(after) = self.quoted(bytes, &mut field, settings.quote) else {
+                    return Ended {
+                        end: at + without_line_end(&bytes[at..]).len(),
+                        next: bytes.len(),
+                        problem: Some("a quoted field never ends"),
+                    };
+                };
+                at = after;
             }
             let rest = &bytes[at..];
-            let stop = memchr::memchr2(settings.delimiter, b'\n', rest).map(|stop| at + stop);
+            let stop = find_stop(rest, settings.delimiter).map(|stop| at + stop);
             let delimited = stop.is_some_and(|stop| bytes[stop] != b'\n');
             let mut end = stop.unwrap_or(bytes.len());
             if !delimited && end > at && bytes[end - 1] == b'\r' {

@@ -11,7 +11,8 @@
 
 use super::csv::{Ended, Fields};
 use crate::format::{FileContext, InputFormat};
-use crate::record::scan::skip_blanks;
+use crate::record::scan::plain_end;
+use crate::segment::Segment;
 
 /// The next piece of a segment.
 pub(super) enum Piece {
@@ -38,22 +39,36 @@ pub(super) struct Cutter<'a> {
     pub(super) at: usize,
     /// The file's beginning is yet to be cut.
     beginning: bool,
-    header_due: bool,
-    /// A `[` that comes now is the array around all records.
-    array_due: bool,
+    due: Due,
+    /// The segment holds one record, which may be all that follows a syntax error.
+    single: bool,
+}
+
+/// What comes before the first record of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// A CSV header.
+    Header,
+    /// Perhaps the `[` of an array around all records.
+    Array,
 }
 
 impl<'a> Cutter<'a> {
-    /// `from`: the offset of the first byte in the file.
-    pub(super) fn new(context: &'a FileContext, from: u64, bytes: &'a [u8]) -> Self {
-        let csv = matches!(context.settings.format, InputFormat::Csv | InputFormat::Tsv);
+    pub(super) fn new(context: &'a FileContext, range: &Segment, bytes: &'a [u8]) -> Self {
+        let from = range.from;
+        let due = match context.settings.format {
+            InputFormat::Csv | InputFormat::Tsv if context.settings.csv.header => Due::Header,
+            InputFormat::Json => Due::Array,
+            _ => Due::Nothing,
+        };
         Self {
             context,
             bytes,
             at: 0,
             beginning: from == 0,
-            header_due: from == 0 && csv && context.settings.csv.header,
-            array_due: from == 0,
+            due: if from == 0 { due } else { Due::Nothing },
+            single: range.records == 1,
         }
     }
 
@@ -64,8 +79,8 @@ impl<'a> Cutter<'a> {
             bytes,
             at: 0,
             beginning: false,
-            header_due: false,
-            array_due: false,
+            due: Due::Nothing,
+            single: false,
         }
     }
 
@@ -100,7 +115,7 @@ impl<'a> Cutter<'a> {
         if end > start && self.bytes[end - 1] == b'\r' {
             end -= 1;
         }
-        if skip_blank && skip_blanks(self.bytes, start) >= end {
+        if skip_blank && self.bytes[start..end].iter().all(|b| b" \t\r".contains(b)) {
             return Piece::Skipped { next };
         }
         Piece::Record(Place {
@@ -130,7 +145,8 @@ impl<'a> Cutter<'a> {
             };
         }
         let Ended { end, next, problem } = fields.read(self.bytes, start, settings);
-        if std::mem::take(&mut self.header_due) {
+        if self.due == Due::Header {
+            self.due = Due::Nothing;
             return Piece::Skipped { next };
         }
         Piece::Record(Place {
@@ -146,8 +162,8 @@ impl<'a> Cutter<'a> {
         let mut at = start;
         while let Some(&b) = self.bytes.get(at) {
             match b {
-                b' ' | b'\t' | b'\n' | b'\r' | b',' | b']' => {}
-                b'[' if self.array_due => self.array_due = false,
+                b if separates(b) => {}
+                b'[' if self.due == Due::Array => self.due = Due::Nothing,
                 _ => break,
             }
             at += 1;
@@ -155,9 +171,13 @@ impl<'a> Cutter<'a> {
         if at > start {
             return Piece::Skipped { next: at };
         }
-        self.array_due = false;
-        let end = value_end(self.bytes, start);
-        let next = end.unwrap_or(self.bytes.len());
+        self.due = Due::Nothing;
+        let mut next = value_end(self.bytes, start).unwrap_or(self.bytes.len());
+        if self.single && !self.bytes[next..].iter().all(|b| separates(*b)) {
+            // After a syntax error inside the array the rest of the file is one record.
+            let last = self.bytes.iter().rposition(|b| !separates(*b));
+            next = last.map_or(next, |last| last + 1);
+        }
         Piece::Record(Place {
             start,
             end: next,
@@ -165,6 +185,11 @@ impl<'a> Cutter<'a> {
             problem: None,
         })
     }
+}
+
+/// What may stand between values and after the last.
+fn separates(b: u8) -> bool {
+    b" \t\r\n,]".contains(&b)
 }
 
 /// The end of the value that begins at `start`, by brackets and strings alone; `None` if it does not end.
@@ -201,10 +226,12 @@ fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
 
 fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
-        if bytes[at] == b'"' {
-            return Some(at + 1);
+        at = plain_end(bytes, at);
+        match *bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            // A control character: the decoder's business.
+            _ => at += 1,
         }
-        at += 2;
     }
 }

@@ -46,7 +46,7 @@ impl Inference {
 
     /// Looks at a segment's records; those that are malformed are passed over.
     pub fn observe(&mut self, context: &FileContext, range: &Segment, bytes: &[u8]) {
-        self.observe_pieces(context, Cutter::new(context, range.from, bytes), bytes);
+        self.observe_pieces(context, Cutter::new(context, range, bytes), bytes);
     }
 
     /// The rest of a segment, from a record on.
@@ -125,7 +125,7 @@ impl Inference {
         self.widen(schema, true);
     }
 
-    /// As [`Self::finish`], but a key that only came with null waits for a value.
+    /// As [`Self::finish`], but without `nulls` a key that only came with null waits for a value.
     pub(super) fn widen(&self, schema: &mut Schema, nulls: bool) {
         if schema.raw {
             return;

@@ -20,6 +20,7 @@ mod column;
 mod csv;
 mod cut;
 mod infer;
+mod rows;
 mod spans;
 #[cfg(test)]
 mod tests;
@@ -31,15 +32,16 @@ use arrow::array::RecordBatch;
 pub use arrays::{arrow_schema, arrow_type};
 pub use infer::Inference;
 
-use self::coerce::{PathValues, Rows, Rules, Scanned, Stop};
+use self::coerce::{Rules, Scanned, Stop};
+use self::column::OFFSET_MAX;
 use self::csv::Fields;
 use self::cut::{Cutter, Piece, Place};
+use self::rows::{PathValues, Rows};
 use self::spans::Spans;
 use super::{FileContext, InputFormat};
 use crate::record::{Kind, Tape};
 use crate::schema::{NewColumns, Schema, SchemaRegistry};
 use crate::segment::{BatchNumber, RelativePath, Segment};
-use crate::sink::SegmentOutcome;
 
 /// Of the decoding rules; recorded with each batch, so that a re-encode can be told to be the same or not.
 pub const DECODER_VERSION: u32 = 1;
@@ -74,6 +76,14 @@ pub struct Reject {
     pub ordinal: u32,
 }
 
+/// What became of one segment's records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentOutcome {
+    pub rejected: u64,
+    pub rejected_bytes: u64,
+    pub skipped_bytes: u64,
+}
+
 /// What [`Decoder::take`] hands over.
 #[derive(Clone, Debug)]
 pub struct DecodedBatch {
@@ -98,6 +108,10 @@ pub struct Decoder {
     spans: Spans,
     tape: Tape,
     fields: Fields,
+    /// Leaves of the schema.
+    leaves: usize,
+    /// Bytes of segments since the buffers were empty.
+    appended: usize,
 }
 
 /// The segment in hand.
@@ -120,6 +134,8 @@ impl Decoder {
         let mut rows = Rows::new(schema.raw);
         rows.level.widen(&schema.columns);
         Self {
+            leaves: schema.leaves(),
+            appended: 0,
             rules: Rules::new(&schemas.settings),
             schemas,
             context,
@@ -154,9 +170,11 @@ impl Decoder {
             range,
             bytes,
             valid: simdutf8::basic::from_utf8(bytes).is_ok(),
-            tight: !self.has_room(bytes.len(), range.records),
+            tight: self.appended.saturating_add(bytes.len()) > OFFSET_MAX / 8
+                || !self.spans.has_room(range.records),
         };
-        if (bytes.len() as u64) < range.bytes() {
+        self.appended = self.appended.saturating_add(bytes.len());
+        if in_hand.is_cut() {
             reject(in_hand.cut_reject());
             return SegmentOutcome {
                 rejected: 1,
@@ -179,7 +197,7 @@ impl Decoder {
         let mut outcome = SegmentOutcome::default();
         let mut paths = self.path_values(in_hand.context);
         let mut lines = Lines::new(in_hand.range.line);
-        let mut cutter = Cutter::new(in_hand.context, in_hand.range.from, in_hand.bytes);
+        let mut cutter = Cutter::new(in_hand.context, in_hand.range, in_hand.bytes);
         let mut ordinal: u32 = 0;
         loop {
             let at = cutter.at;
@@ -312,6 +330,7 @@ impl Decoder {
         let (version, schema) = self.schemas.current();
         if version != self.version {
             self.rows.level.widen(&schema.columns);
+            self.leaves = schema.leaves();
             (self.version, self.schema) = (version, schema);
         }
     }
@@ -326,7 +345,7 @@ impl Decoder {
         let settings = &self.schemas.settings;
         settings.new_columns == NewColumns::Add
             && settings.columns_max > 0
-            && self.schema.leaves() >= settings.columns_max
+            && self.leaves >= settings.columns_max
     }
 
     fn path_values(&mut self, context: &FileContext) -> PathValues {
@@ -370,6 +389,7 @@ impl Decoder {
             RecordBatch::try_new(arrow, arrays)
         });
         self.spans.clear();
+        self.appended = 0;
         DecodedBatch {
             version: self.version,
             schema: Arc::clone(&self.schema),
@@ -404,6 +424,14 @@ impl InHand<'_> {
             segment: self.index,
             ordinal,
         }
+    }
+
+    /// Whether this is the segment of one record that is too long, framed as such whatever it holds. Its bytes may have come cut.
+    fn is_cut(&self) -> bool {
+        let max = self.context.settings.record_bytes_max;
+        // A record has its line end beside it.
+        let long = max > 0 && self.range.bytes() > max.saturating_add(2);
+        (self.bytes.len() as u64) < self.range.bytes() || (self.range.records == 1 && long)
     }
 
     /// The one record of a segment whose bytes came cut.

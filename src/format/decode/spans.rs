@@ -23,7 +23,7 @@ struct Span {
 
 #[derive(Default)]
 pub(super) struct Spans {
-    spans: Vec<Span>,
+    runs: Vec<Span>,
     /// Of each row, if `_offset` is wanted.
     offsets: Vec<i64>,
     /// Bytes of text that the rows will take.
@@ -33,12 +33,12 @@ pub(super) struct Spans {
 impl Spans {
     /// The rows that follow are of this file.
     pub(super) fn begin(&mut self, context: &FileContext, schema: &Schema) {
-        if let Some(last) = self.spans.last_mut() {
+        if let Some(last) = self.runs.last_mut() {
             if last.path == context.path && last.values == context.path_columns {
                 return;
             }
             if last.rows == 0 {
-                self.spans.pop();
+                self.runs.pop();
             }
         }
         let values = context.path_columns.iter().map(|(_, value)| value.as_ref());
@@ -46,7 +46,7 @@ impl Spans {
         if schema.metadata.contains(&Metadata::File) {
             repeats += context.path.escaped().len();
         }
-        self.spans.push(Span {
+        self.runs.push(Span {
             rows: 0,
             path: context.path.clone(),
             values: context.path_columns.clone(),
@@ -56,7 +56,7 @@ impl Spans {
 
     #[inline]
     pub(super) fn add_row(&mut self, offset: u64, schema: &Schema) {
-        if let Some(span) = self.spans.last_mut() {
+        if let Some(span) = self.runs.last_mut() {
             span.rows += 1;
             self.repeated += span.repeats;
         }
@@ -66,28 +66,28 @@ impl Spans {
     }
 
     pub(super) fn clear(&mut self) {
-        if let Some(last) = self.spans.pop() {
-            self.spans.clear();
-            self.spans.push(Span { rows: 0, ..last });
+        if let Some(last) = self.runs.pop() {
+            self.runs.clear();
+            self.runs.push(Span { rows: 0, ..last });
         }
         self.offsets.clear();
         self.repeated = 0;
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.spans.len() * size_of::<Span>() + self.offsets.len() * 8 + self.repeated
+        self.runs.len() * size_of::<Span>() + self.offsets.len() * 8 + self.repeated
     }
 
     /// Whether so many rows more of the last file's path can be held by one column.
     pub(super) fn has_room(&self, rows: u64) -> bool {
-        let repeats = self.spans.last().map_or(0, |span| span.repeats) as u64;
+        let repeats = self.runs.last().map_or(0, |span| span.repeats) as u64;
         (self.repeated as u64).saturating_add(repeats.saturating_mul(rows)) < OFFSET_MAX as u64
     }
 
     pub(super) fn path_arrays(&self, schema: &Schema, len: usize) -> Vec<ArrayRef> {
         let arrays = schema.landed_path_columns().map(|name| {
             let mut builder = StringBuilder::with_capacity(len, 0);
-            for span in &self.spans {
+            for span in &self.runs {
                 let value = span.values.iter().find(|(group, _)| group == name);
                 let value = value.and_then(|(_, value)| value.as_deref());
                 append_repeated(&mut builder, value, span.rows);
@@ -121,7 +121,7 @@ impl Spans {
 
     fn files(&self, len: usize) -> ArrayRef {
         let mut builder = StringBuilder::with_capacity(len, 0);
-        for span in self.spans.iter().filter(|span| span.rows > 0) {
+        for span in self.runs.iter().filter(|span| span.rows > 0) {
             append_repeated(&mut builder, Some(&span.path.escaped()), span.rows);
         }
         Arc::new(builder.finish())

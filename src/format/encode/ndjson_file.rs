@@ -13,6 +13,8 @@ use super::{Codec, EncodeError, RAW_COLUMN, RowWriter};
 
 /// Uncompressed bytes handed to the compressor at a time.
 const CHUNK: usize = 64 << 10;
+/// Uncompressed bytes that a compressor holds back at most: a block of zstd, and its buffers.
+const LAG: u64 = 256 << 10;
 /// An open file without a member.
 const FILE_MEMORY: usize = 2 << 10;
 const GZIP_MEMORY: usize = 400 << 10;
@@ -29,8 +31,8 @@ pub struct NdjsonFile<W: Write + Send> {
     entered: u64,
     /// Written when the member began.
     written_before: u64,
-    /// Bytes that came out of the former members per byte that went in; 1 before the first of them ended.
-    ratio: f64,
+    /// Bytes that came out of the last member per byte that went in, once one ended.
+    ratio: Option<f64>,
 }
 
 enum Member {
@@ -91,7 +93,7 @@ impl<W: Write + Send> NdjsonFile<W> {
             written: 0,
             entered: 0,
             written_before: 0,
-            ratio: 1.0,
+            ratio: None,
         }
     }
 
@@ -175,10 +177,15 @@ impl<W: Write + Send> NdjsonFile<W> {
         self.rows
     }
 
-    /// What entered the compressor and has not come out, compressed as the former members were.
+    /// What entered the compressor and has not come out, compressed as the last member was, or at first not at all.
     pub(super) fn block_estimate(&self) -> u64 {
-        let member = (self.entered as f64 * self.ratio) as u64;
-        (self.written_before + member).saturating_sub(self.written)
+        match self.ratio {
+            Some(ratio) => {
+                let member = (self.entered as f64 * ratio) as u64;
+                (self.written_before + member).saturating_sub(self.written)
+            }
+            None => self.entered.min(LAG),
+        }
     }
 
     pub(super) fn block_memory(&self) -> usize {
@@ -202,7 +209,8 @@ impl<W: Write + Send> NdjsonFile<W> {
         let out = member.finish()?;
         self.written += out.len() as u64;
         self.output.write_all(&out)?;
-        self.ratio = (self.written - self.written_before) as f64 / self.entered.max(1) as f64;
+        let grown = self.written - self.written_before;
+        self.ratio = Some(grown as f64 / self.entered.max(1) as f64);
         self.written_before = self.written;
         self.entered = 0;
         self.rows = 0;

@@ -32,7 +32,7 @@ use super::{InputFormat, ReadingSettings};
 use crate::segment::{Digest, Digester};
 
 /// A segment ends before the unit that would take it beyond this.
-pub const SEGMENT_BYTES: usize = 4 << 20;
+pub const SEGMENT_BYTES: usize = 1 << 20;
 /// How much of a record longer than `record_bytes_max` is handed out.
 pub const CUT_BYTES: usize = 64 << 10;
 /// The mark that UTF-8 files may begin with; it belongs to the first unit.

@@ -120,6 +120,12 @@ impl Adopter<'_> {
             .map_or(from.unwrap_or(0), |known| known.staged_end);
         let end = joined_end(&file.path, begin, file.decoded, segments)?;
         let id = if let Some(known) = known {
+            if self.state != BatchState::Staged && known.row.checkpoint != begin {
+                return refuse(format!(
+                    "I5: `{}`: batch {} is said to be committed from {begin}, the checkpoint is {}",
+                    file.path, self.manifest.batch, known.row.checkpoint
+                ));
+            }
             self.update(&known, file)?;
             known.row.id
         } else {
@@ -166,6 +172,7 @@ impl Adopter<'_> {
                 "UPDATE file SET inode = ?2, device = ?3, size = ?4, mtime_ns = ?5, \
                    decoded = CASE WHEN ?8 THEN ?6 ELSE coalesce(?6, decoded) END, \
                    fingerprint = CASE WHEN ?8 THEN ?7 ELSE coalesce(?7, fingerprint) END, \
+                   torn = CASE WHEN ?8 THEN ?9 ELSE coalesce(?9, torn) END, \
                    state = CASE WHEN ?8 THEN 0 ELSE state END WHERE id = ?1",
             )?
             .execute(params![
@@ -177,6 +184,7 @@ impl Adopter<'_> {
                 file.decoded,
                 file.fingerprint.map(digest_bytes),
                 released,
+                file.torn,
             ])?;
         Ok(())
     }
@@ -250,12 +258,12 @@ fn row_of(id: FileId, path: &RelativePath, file: &ManifestFile) -> FileRow {
         stat: file.stat,
         state: FileState::Reading,
         settings: file.settings.clone(),
-        header: None,
+        header: file.header.clone(),
         put_end: 0,
         checkpoint: 0,
         decoded: file.decoded,
         fingerprint: file.fingerprint,
-        torn: None,
+        torn: file.torn.clone(),
         records: 0,
         rejected: 0,
         rejected_bytes: 0,

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::{Done, refuse};
 use super::rows::{self, At, StoredPipeline, digest_bytes};
+use crate::crash;
 use crate::journal::BatchRow;
 use crate::protocol::{
     BatchState, DataFile, DataFileCopy, DataFileKind, Manifest, ManifestSegment,
@@ -94,9 +95,18 @@ pub(super) fn insert_segment(
         segment.records,
         segment.last,
         digest_bytes(segment.digest),
-        segment.rejected,
+        // I9 balanced: the lane's counts, as they are.
+        if crash::broken("i9-rejects-not-counted") {
+            0
+        } else {
+            segment.rejected
+        },
         segment.rejected_bytes,
-        segment.skipped_bytes,
+        if crash::broken("i9-blank-lines-not-counted") {
+            0
+        } else {
+            segment.skipped_bytes
+        },
         segment.lane,
     ])?;
     Ok(())

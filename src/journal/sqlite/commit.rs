@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::batches::{batch_files, code_of, set_batch_state};
 use super::fault::{Done, refuse};
 use super::payloads;
 use super::rows::{self, StoredPipeline};
+use crate::crash;
 use crate::protocol::{BatchState, invariant};
 use crate::segment::{BatchNumber, FileId, RelativePath};
 
@@ -45,6 +46,8 @@ pub(super) fn commit(
         now_ns,
         pipeline: &pipeline,
         batch,
+        sums: conn.prepare_cached(SUMS)?,
+        advance: conn.prepare_cached(ADVANCE)?,
         freed: 0,
     };
     for file in batch_files(conn, pipeline.id, batch)? {
@@ -59,11 +62,27 @@ pub(super) fn commit(
     Ok(())
 }
 
+/// Only what lies past the checkpoint is looked at: a large file has segments of many batches.
+const SUMS: &str = "SELECT f.checkpoint, s.from_offset, s.to_offset, s.records, s.rejected, s.rejected_bytes, s.skipped_bytes \
+     FROM file f LEFT JOIN segment s ON s.file = f.id AND s.from_offset >= f.checkpoint AND s.batch = ?2 \
+     WHERE f.id = ?1 ORDER BY s.from_offset, s.to_offset";
+
+/// A file that is whole becomes `Committed`; a torn one stays as it is, its pipeline quarantines it next.
+const ADVANCE: &str = "UPDATE file SET checkpoint = ?2, records = records + ?3, rejected = rejected + ?4, \
+       rejected_bytes = rejected_bytes + ?5, skipped_bytes = skipped_bytes + ?6, \
+       state = CASE WHEN state = 0 AND decoded = ?2 AND torn IS NULL THEN 1 ELSE state END, \
+       retire_target = CASE WHEN state = 0 AND decoded = ?2 AND torn IS NULL THEN coalesce(?7, retire_target) \
+         ELSE retire_target END, \
+       changed_ns = CASE WHEN state = 0 AND decoded = ?2 AND torn IS NULL THEN ?8 ELSE changed_ns END \
+     WHERE id = ?1";
+
 struct Committer<'a> {
     conn: &'a Connection,
     now_ns: i64,
     pipeline: &'a StoredPipeline,
     batch: BatchNumber,
+    sums: CachedStatement<'a>,
+    advance: CachedStatement<'a>,
     /// Bytes of payloads dropped.
     freed: u64,
 }
@@ -71,6 +90,7 @@ struct Committer<'a> {
 /// What a batch adds to a file.
 #[derive(Default)]
 struct Sum {
+    checkpoint: u64,
     ends: Vec<(u64, u64)>,
     records: u64,
     rejected: u64,
@@ -80,19 +100,13 @@ struct Sum {
 
 impl Committer<'_> {
     fn file(&mut self, file: FileId, target: Option<&RelativePath>) -> Done<()> {
-        let checkpoint: Option<u64> = self
-            .conn
-            .prepare_cached("SELECT checkpoint FROM file WHERE id = ?1")?
-            .query_row([file.0], |row| row.get(0))
-            .optional()?;
-        let Some(checkpoint) = checkpoint else {
+        let Some(sum) = self.sum(file)? else {
             return refuse(format!(
                 "file {} of batch {} is not known",
                 file.0, self.batch
             ));
         };
-        let sum = self.sum(file, checkpoint)?;
-        let end = match invariant::joined(checkpoint, sum.ends.iter().copied()) {
+        let end = match invariant::joined(sum.checkpoint, sum.ends.iter().copied()) {
             Ok(end) => end,
             Err((expected, found)) => {
                 return refuse(format!(
@@ -106,55 +120,37 @@ impl Committer<'_> {
                 self.freed += payloads::drop_payload(self.conn, file, *from, *to)?;
             }
         }
-        self.advance(file, end, &sum, target)
+        self.advance.execute(params![
+            file.0,
+            if crash::broken("i5-commit-stops-short") {
+                end - 1
+            } else {
+                end
+            },
+            sum.records,
+            sum.rejected,
+            sum.rejected_bytes,
+            sum.skipped_bytes,
+            target.map(RelativePath::as_bytes),
+            self.now_ns,
+        ])?;
+        Ok(())
     }
 
-    /// Only what lies past the checkpoint is looked at: a large file has segments of many batches.
-    fn sum(&self, file: FileId, checkpoint: u64) -> Done<Sum> {
-        let mut statement = self.conn.prepare_cached(
-            "SELECT from_offset, to_offset, records, rejected, rejected_bytes, skipped_bytes FROM segment \
-             WHERE file = ?1 AND from_offset >= ?2 AND batch = ?3 ORDER BY from_offset, to_offset",
-        )?;
-        let mut rows = statement.query(params![file.0, checkpoint, self.batch.0])?;
-        let mut sum = Sum::default();
+    /// `None` for a file that is not known.
+    fn sum(&mut self, file: FileId) -> Done<Option<Sum>> {
+        let mut rows = self.sums.query(params![file.0, self.batch.0])?;
+        let mut sum = None;
         while let Some(row) = rows.next()? {
-            sum.ends.push((row.get(0)?, row.get(1)?));
-            sum.records += row.get::<_, u64>(2)?;
-            sum.rejected += row.get::<_, u64>(3)?;
-            sum.rejected_bytes += row.get::<_, u64>(4)?;
-            sum.skipped_bytes += row.get::<_, u64>(5)?;
+            let sum = sum.get_or_insert_with(Sum::default);
+            sum.checkpoint = row.get(0)?;
+            let Some(from) = row.get(1)? else { continue };
+            sum.ends.push((from, row.get(2)?));
+            sum.records += row.get::<_, u64>(3)?;
+            sum.rejected += row.get::<_, u64>(4)?;
+            sum.rejected_bytes += row.get::<_, u64>(5)?;
+            sum.skipped_bytes += row.get::<_, u64>(6)?;
         }
         Ok(sum)
-    }
-
-    /// A file that is whole becomes `Committed`; a torn one stays as it is, its pipeline quarantines it next.
-    fn advance(
-        &self,
-        file: FileId,
-        end: u64,
-        sum: &Sum,
-        target: Option<&RelativePath>,
-    ) -> Done<()> {
-        self.conn
-            .prepare_cached(
-                "UPDATE file SET checkpoint = ?2, records = records + ?3, rejected = rejected + ?4, \
-                   rejected_bytes = rejected_bytes + ?5, skipped_bytes = skipped_bytes + ?6, \
-                   state = CASE WHEN state = 0 AND decoded = ?2 AND torn IS NULL THEN 1 ELSE state END, \
-                   retire_target = CASE WHEN state = 0 AND decoded = ?2 AND torn IS NULL THEN coalesce(?7, retire_target) \
-                     ELSE retire_target END, \
-                   changed_ns = CASE WHEN state = 0 AND decoded = ?2 AND torn IS NULL THEN ?8 ELSE changed_ns END \
-                 WHERE id = ?1",
-            )?
-            .execute(params![
-                file.0,
-                end,
-                sum.records,
-                sum.rejected,
-                sum.rejected_bytes,
-                sum.skipped_bytes,
-                target.map(RelativePath::as_bytes),
-                self.now_ns,
-            ])?;
-        Ok(())
     }
 }

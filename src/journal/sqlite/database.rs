@@ -42,6 +42,8 @@ fn connect(place: &Place, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(place.database(), flags)?;
     conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(96);
+    // Without it statements are parsed again whenever a value is bound that a partial index might be about.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Rows are input: what a forged schema could call is switched off, damaged cells are noticed when read.
     conn.execute_batch(
         "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;",

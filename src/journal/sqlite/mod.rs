@@ -234,9 +234,10 @@ impl SqliteJournal {
             Some(conn) => conn,
             None => database::reading(&self.place)?,
         };
-        let transaction = conn.unchecked_transaction()?;
-        let found = read(&transaction);
-        transaction.finish()?;
+        conn.prepare_cached("BEGIN")?.execute([])?;
+        let found = read(&conn);
+        // Where that fails the connection is not used again.
+        conn.prepare_cached("COMMIT")?.execute([])?;
         let mut pool = self.pool();
         if pool.len() < READERS_KEPT {
             pool.push(conn);

@@ -78,6 +78,58 @@ impl At {
     }
 }
 
+/// As `SELECT *` gives them: names are for messages, and looking them up for each value would take longer than reading it.
+const FILE_COLUMNS: [&str; 26] = [
+    "id",
+    "pipeline",
+    "path",
+    "path_hash",
+    "inode",
+    "device",
+    "size",
+    "mtime_ns",
+    "state",
+    "settings",
+    "header",
+    "put_end",
+    "staged_end",
+    "checkpoint",
+    "decoded",
+    "fingerprint",
+    "torn",
+    "records",
+    "rejected",
+    "rejected_bytes",
+    "skipped_bytes",
+    "reason",
+    "skipped",
+    "retire_target",
+    "quarantined_to",
+    "changed_ns",
+];
+
+/// The values of a file's row, one after the other.
+struct Columns<'r> {
+    at: At,
+    row: &'r Row<'r>,
+    index: usize,
+}
+
+impl Columns<'_> {
+    fn take<T: FromSql>(&mut self) -> Done<T> {
+        let index = self.index;
+        self.index += 1;
+        match self.row.get(index) {
+            Ok(value) => Ok(value),
+            Err(error @ rusqlite::Error::SqliteFailure(..)) => Err(error.into()),
+            Err(error) => {
+                let column = FILE_COLUMNS.get(index).copied().unwrap_or("?");
+                self.at.bad(column, error)
+            }
+        }
+    }
+}
+
 /// A file's row with what only the journal needs to know.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
@@ -119,53 +171,63 @@ impl<'c> FileReader<'c> {
         Ok(found.into_iter().next())
     }
 
+    /// In the order of [`FILE_COLUMNS`].
     fn read(&mut self, row: &Row<'_>) -> Done<Stored> {
-        let id: i64 = row.get("id")?;
+        let id: i64 = row.get(0)?;
         let at = At {
             table: "file",
             row: id,
         };
-        let state: i64 = at.get(row, "state")?;
+        let mut next = Columns { at, row, index: 1 };
+        let pipeline = next.take()?;
+        let path: Vec<u8> = next.take()?;
+        let _: i64 = next.take()?;
+        let stat = FileStat {
+            inode: next.take::<i64>()? as u64,
+            device: next.take::<i64>()? as u64,
+            size: next.take()?,
+            mtime_ns: next.take()?,
+        };
+        let state: i64 = next.take()?;
         let Some(state) = state_of(state) else {
             return at.bad("state", format!("{state} is no state"));
         };
-        let path: Vec<u8> = at.get(row, "path")?;
-        let target: Option<Vec<u8>> = at.get(row, "retire_target")?;
-        let fingerprint: Option<[u8; 16]> = at.get(row, "fingerprint")?;
-        let header: Option<i64> = at.get(row, "header")?;
+        let settings = self.settings(at, next.take()?)?;
+        let header: Option<i64> = next.take()?;
+        let header = header.map(|id| self.header(at, id)).transpose()?;
+        let put_end = next.take()?;
+        let staged_end = next.take()?;
         let file = FileRow {
             id: FileId(id),
             path: at.path("path", &path)?,
-            stat: FileStat {
-                inode: at.bits(row, "inode")?,
-                device: at.bits(row, "device")?,
-                size: at.get(row, "size")?,
-                mtime_ns: at.get(row, "mtime_ns")?,
-            },
+            stat,
             state,
-            settings: self.settings(at, at.get(row, "settings")?)?,
-            header: header.map(|id| self.header(at, id)).transpose()?,
-            put_end: at.get(row, "put_end")?,
-            checkpoint: at.get(row, "checkpoint")?,
-            decoded: at.get(row, "decoded")?,
-            fingerprint: fingerprint.map(|bytes| Digest(u128::from_be_bytes(bytes))),
-            torn: at.get(row, "torn")?,
-            records: at.get(row, "records")?,
-            rejected: at.get(row, "rejected")?,
-            rejected_bytes: at.get(row, "rejected_bytes")?,
-            skipped_bytes: at.get(row, "skipped_bytes")?,
-            reason: at.get(row, "reason")?,
-            skipped: at.get::<i64>(row, "skipped")? != 0,
-            retire_target: target
+            settings,
+            header,
+            put_end,
+            checkpoint: next.take()?,
+            decoded: next.take()?,
+            fingerprint: next
+                .take::<Option<[u8; 16]>>()?
+                .map(|bytes| Digest(u128::from_be_bytes(bytes))),
+            torn: next.take()?,
+            records: next.take()?,
+            rejected: next.take()?,
+            rejected_bytes: next.take()?,
+            skipped_bytes: next.take()?,
+            reason: next.take()?,
+            skipped: next.take::<i64>()? != 0,
+            retire_target: next
+                .take::<Option<Vec<u8>>>()?
                 .map(|bytes| at.path("retire_target", &bytes))
                 .transpose()?,
-            quarantined_to: at.get(row, "quarantined_to")?,
-            changed_ns: at.get(row, "changed_ns")?,
+            quarantined_to: next.take()?,
+            changed_ns: next.take()?,
         };
         let stored = Stored {
-            staged_end: at.get(row, "staged_end")?,
-            pipeline: at.get(row, "pipeline")?,
             row: file,
+            pipeline,
+            staged_end,
         };
         stored.check(at)
     }
@@ -426,5 +488,19 @@ pub(super) fn known_file(conn: &Connection, id: FileId) -> Done<Stored> {
     match FileReader::new(conn).by_id(id)? {
         Some(found) => Ok(found),
         None => Err(Trouble::Refused(format!("file {} is not known", id.0))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_columns_of_a_file_are_read_in_the_tables_order() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("../../../migrations/0001_journal.sql"))
+            .unwrap();
+        let statement = conn.prepare("SELECT * FROM file").unwrap();
+        assert!(statement.column_names().eq(FILE_COLUMNS));
     }
 }

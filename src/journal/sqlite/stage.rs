@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::batches::{insert_batch, insert_schema, insert_segment};
 use super::fault::{Done, refuse};
 use super::rows::{self, Fresh, Interner, StoredPipeline, digest_bytes};
+use crate::crash;
 use crate::journal::{FileRow, FileState, StageRequest};
 use crate::protocol::{BatchState, ManifestSegment, Membership, invariant};
 use crate::segment::{BatchNumber, FileId, JournalId, RelativePath};
@@ -156,7 +157,12 @@ impl Stager<'_> {
             state: FileState::Reading,
             put_end: end,
             staged_end: end,
-            checkpoint: 0,
+            // I5 joined: only a commit moves it.
+            checkpoint: if crash::broken("i5-checkpoint-at-stage") {
+                end
+            } else {
+                0
+            },
         };
         rows::insert_file(
             self.conn,

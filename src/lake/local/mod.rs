@@ -27,6 +27,7 @@ use rustix::io::Errno;
 
 use self::tree::{Parents, Tree};
 use super::{Created, Entry, Honours, Lake, LakeError, Landed, Look, Mark, SMALL_OBJECT_BYTES_MAX};
+use crate::crash;
 use crate::naming::{LakePath, METADATA_DIR};
 use crate::protocol::DataFileCopy;
 use crate::segment::{Digester, JournalId};
@@ -69,6 +70,10 @@ impl LocalLake {
     fn try_create(&self, path: &LakePath, contents: &[u8]) -> io::Result<Created> {
         let parents = self.tree.made_parents(path)?;
         let name = path.name();
+        // I3 write-once.
+        if crash::broken("i3-manifest-replaced") && path.as_str().contains("/manifests/") {
+            let _ = rustix::fs::unlinkat(parents.fd(), name, AtFlags::empty());
+        }
         if tree::kind_of(parents.fd(), name)?.is_none() {
             let temporary = format!(".lakeward-{:016x}.tmp", super::random());
             let created = write_new(parents.fd(), &temporary, contents)
@@ -121,6 +126,14 @@ impl LocalLake {
         }
         file.sync_all()?;
         let parents = self.tree.made_parents(path)?;
+        // I3 write-once: the rename never replaces. I2 visible-once: it is one step.
+        if crash::broken("i3-landing-replaces") {
+            let _ = rustix::fs::unlinkat(parents.fd(), path.name(), AtFlags::empty());
+        }
+        if crash::broken("i2-land-by-copying") {
+            copy_slowly(staged, parents.fd(), path.name())?;
+            return Ok(Landed::Yes);
+        }
         if !rename_new(CWD, staged, parents.fd(), path.name())? {
             return Ok(Landed::Look);
         }
@@ -352,6 +365,20 @@ fn rename_new(
         Err(Errno::INVAL | Errno::NOSYS) => link_new(from_dir, from, to_dir, to),
         Err(e) => Err(e.into()),
     }
+}
+
+/// What landing must never be, since a reader sees the part of a file: for the broken variant of I2 alone.
+fn copy_slowly(staged: &Path, to_dir: BorrowedFd<'_>, to: &str) -> io::Result<()> {
+    let bytes = std::fs::read(staged)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(to_dir, to, flags, Mode::from_raw_mode(0o666))?;
+    let mut file = File::from(fd);
+    for half in bytes.chunks(bytes.len() / 2 + 1) {
+        file.write_all(half)?;
+        file.sync_all()?;
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 /// The same on file systems (NFS, some FUSE ones) that know no rename without replacing.

@@ -137,7 +137,10 @@ impl S3Lake {
         loop {
             match writer.close().await.map_err(Fault::from) {
                 Ok(_) => return Ok(()),
-                Err(fault) if fault.kind == FaultKind::Transient && backoff.pause(&self.store.scrub(&fault.message)).await => {
+                Err(fault)
+                    if fault.kind == FaultKind::Transient
+                        && backoff.pause(&self.store.scrub(&fault.message)).await =>
+                {
                     tracing::debug!(error = %self.store.scrub(&fault.message), "completed again");
                 }
                 Err(fault) => return Err(fault),

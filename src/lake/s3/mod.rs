@@ -145,7 +145,10 @@ impl S3Lake {
         let mut backoff = Backoff::new(self.policy);
         loop {
             match attempt().await {
-                Err(fault) if fault.kind == FaultKind::Transient && backoff.pause(&self.store.scrub(&fault.message)).await => {
+                Err(fault)
+                    if fault.kind == FaultKind::Transient
+                        && backoff.pause(&self.store.scrub(&fault.message)).await =>
+                {
                     tracing::debug!(error = %self.store.scrub(&fault.message), "repeated");
                 }
                 answer => return answer,

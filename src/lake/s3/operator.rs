@@ -165,3 +165,76 @@ fn config(settings: &S3Settings, store: &Store) -> Result<S3Config, Fault> {
     }
     Ok(S3Config::from_iter(options)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> S3Settings {
+        S3Settings {
+            bucket: "lake".into(),
+            root: "a/b".into(),
+            endpoint: "http://127.0.0.1:9".into(),
+            region: "us-east-1".into(),
+            access_key_id: Some(Secret::new("AKID".into())),
+            secret_access_key: Some(Secret::new("very-secret".into())),
+            session_token: None,
+            ca_file: None,
+            conditional_writes: true,
+            options: Vec::new(),
+        }
+    }
+
+    fn opened(settings: &S3Settings) -> Result<Opened, String> {
+        let store = Arc::new(Store::new(settings));
+        open(settings, &store, RetryPolicy::default()).map_err(|fault| fault.message)
+    }
+
+    fn refused(change: impl FnOnce(&mut S3Settings)) -> String {
+        let mut settings = settings();
+        change(&mut settings);
+        opened(&settings).err().unwrap()
+    }
+
+    #[test]
+    fn every_allowed_option_is_one_that_opendal_knows() {
+        for name in ALLOWED_OPTIONS {
+            let value = match *name {
+                "checksum_algorithm" => "none",
+                "assume_role_duration_seconds" => "3600",
+                name if name.starts_with("disable_") || name.starts_with("enable_") => "true",
+                "skip_signature" => "true",
+                _ => "text",
+            };
+            let mut settings = settings();
+            settings.options = vec![((*name).to_owned(), Secret::new(value.to_owned()))];
+            assert_eq!(opened(&settings).err(), None, "{name}");
+            // opendal ignores what it does not know, so a name that it dropped is only seen in its own form.
+            let known = serde_json::to_value(S3Config::default()).unwrap();
+            assert!(known.get(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_in_words() {
+        let append = |s: &mut S3Settings| {
+            s.options = vec![(
+                "enable_write_with_append".into(),
+                Secret::new("true".into()),
+            )];
+        };
+        assert!(refused(append).contains("`enable_write_with_append` is no option"));
+        assert!(refused(|s| s.secret_access_key = None).contains("belong together"));
+        assert!(refused(|s| s.endpoint = "127.0.0.1:9000".into()).contains("http://"));
+        let missing = refused(|s| s.ca_file = Some("/nowhere/ca.pem".into()));
+        assert!(missing.contains("`ca_file` `/nowhere/ca.pem`"), "{missing}");
+    }
+
+    #[test]
+    fn a_file_of_authorities_without_any_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"not a certificate").unwrap();
+        let message = refused(|s| s.ca_file = Some(file.path().to_owned()));
+        assert!(message.contains("no certificates"), "{message}");
+    }
+}

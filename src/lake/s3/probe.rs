@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use opendal::Buffer;
 
 use super::fault::{Fault, FaultKind};
@@ -41,6 +42,11 @@ impl S3Lake {
                 "what was written did not read back: this store cannot hold a lake",
             ));
         }
+        if !self.lists(path).await? {
+            return Err(Fault::permanent(
+                "what was written is not listed: this store cannot hold a lake",
+            ));
+        }
         let second = Buffer::from(&b"written over it"[..]);
         match self.probe_put(path, second, true).await {
             Ok(()) => Ok(Honours {
@@ -55,6 +61,17 @@ impl S3Lake {
             }),
             Err(fault) => Err(fault),
         }
+    }
+
+    async fn lists(&self, path: &LakePath) -> Result<bool, Fault> {
+        let (dir, _) = path.as_str().rsplit_once('/').unwrap_or_default();
+        let mut lister = self.operator.lister(&format!("{dir}/")).await?;
+        while let Some(entry) = lister.next().await {
+            if entry?.path() == path.as_str() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn probe_put(
@@ -74,7 +91,9 @@ impl S3Lake {
                 .await
                 .map_err(Fault::from);
             match put {
-                Err(fault) if fault.kind == FaultKind::Transient && backoff.pause(&self.store.scrub(&fault.message)).await => {}
+                Err(fault)
+                    if fault.kind == FaultKind::Transient
+                        && backoff.pause(&self.store.scrub(&fault.message)).await => {}
                 Err(fault) if fault.kind == FaultKind::Absent => {
                     return Err(Fault::permanent(format!(
                         "{}: is `endpoint` an S3 store?",

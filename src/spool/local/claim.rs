@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::directory::{Directory, failure};
 use super::faults::Faults;
+use crate::crash;
 use crate::spool::{Claim, SpoolError};
 
 const CLAIM: &[u8] = b".lakeward-claim.json";
@@ -119,7 +120,8 @@ fn open_lock_file(root: &Directory) -> Result<Option<File>, SpoolError> {
 fn try_lock(fd: impl AsFd) -> Result<bool, Errno> {
     match rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
-        Err(Errno::WOULDBLOCK) => Ok(false),
+        // I12 alone: one spool, one agent.
+        Err(Errno::WOULDBLOCK) => Ok(crash::broken("i12-spool-not-locked")),
         Err(errno) => Err(errno),
     }
 }

@@ -242,6 +242,11 @@ impl Directory {
             return Ok(outcome);
         }
         faults.point("linked")?;
+        if to.stat(to_name)?.is_none_or(|s| s.inode != before.inode) {
+            // Another file came to the old name just before the link was made, and still has that name.
+            to.unlink(to_name)?;
+            return Ok(Renamed::Gone);
+        }
         // A producer re-uses a name only after the file was retired; what stands here now is looked at all the same.
         if self.stat(name)?.is_some_and(|s| s.inode == before.inode) {
             self.unlink(name)?;
@@ -292,7 +297,7 @@ impl Directory {
     /// Whether this process may make and remove names here.
     pub(super) fn is_writable(&self) -> bool {
         let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-        rustix::fs::accessat(&self.fd, c".", wanted, AtFlags::EACCESS).is_ok()
+        rustix::fs::accessat(&self.fd, c".", wanted, AtFlags::empty()).is_ok()
     }
 }
 
@@ -352,6 +357,7 @@ fn describe(errno: Errno) -> String {
         Errno::ACCESS | Errno::PERM => {
             "; give the user that this program runs as the right to do this"
         }
+        Errno::ROFS => "; a spool that cannot be written needs retire = \"keep\"",
         Errno::NOSPC | Errno::DQUOT => "; make room and run again",
         Errno::MFILE | Errno::NFILE => "; raise the limit of open files",
         Errno::NAMETOOLONG => "; this file system allows only shorter names",

@@ -1,16 +1,18 @@
 //! The names of one scan, in little memory: 16 bytes and the name for each file.
 //!
-//! A million names lie in blocks of a megabyte, so that they never move while they grow; what is sorted are entries that
-//! point at them. Nothing else about a file is kept, since what a stat call says is asked again when the file's turn
-//! comes.
+//! Names and entries lie in blocks of a megabyte, so that they never move while they grow (a table that doubles holds
+//! everything twice for a moment). Each block of entries is sorted by itself, and the blocks are merged on the way out.
+//! Nothing else about a file is kept, since what a stat call says is asked again when the file's turn comes.
 
 use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 use std::ffi::CStr;
 
 use crate::spool::Order;
 
 const BLOCK_BITS: u32 = 20;
 const BLOCK_BYTES: usize = 1 << BLOCK_BITS;
+const BLOCK_ENTRIES: usize = BLOCK_BYTES / size_of::<Entry>();
 
 /// A file that was found. `mtime_ns` is 0 where the order does not need it.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +28,7 @@ pub(super) struct Entry {
 pub(super) struct Listing {
     /// Names, each with its NUL.
     blocks: Vec<Vec<u8>>,
-    entries: Vec<Entry>,
+    entries: Vec<Vec<Entry>>,
     /// Paths below the spool; the first is empty.
     directories: Vec<Box<[u8]>>,
 }
@@ -62,32 +64,51 @@ impl Listing {
             directory,
         };
         block.extend_from_slice(bytes);
-        if self.entries.len() == self.entries.capacity() {
-            // A quarter more, not twice as much: the old and the new table exist together for a moment.
-            self.entries.reserve_exact(1024 + self.entries.len() / 4);
+        match self.entries.last_mut() {
+            Some(block) if block.len() < BLOCK_ENTRIES => block.push(entry),
+            _ => {
+                let mut block = Vec::with_capacity(BLOCK_ENTRIES);
+                block.push(entry);
+                self.entries.push(block);
+            }
         }
-        self.entries.push(entry);
         Some(())
     }
 
-    /// Sorts; files of one time by path, so that the order is the same every time.
+    /// Sorts; has to come before [`Self::in_order`], with the same order.
     pub(super) fn sort(&mut self, order: Order) {
         let mut entries = std::mem::take(&mut self.entries);
-        entries.sort_unstable_by(|a, b| {
-            let by_time = match order {
-                Order::Oldest => a.mtime_ns.cmp(&b.mtime_ns),
-                Order::Newest => b.mtime_ns.cmp(&a.mtime_ns),
-                Order::Name => Ordering::Equal,
-            };
-            by_time.then_with(|| self.compare_paths(a, b))
-        });
-        // Some network file systems list a name twice when their directory changes meanwhile.
-        entries.dedup_by(|a, b| self.compare_paths(a, b) == Ordering::Equal);
+        for block in &mut entries {
+            block.sort_unstable_by(|a, b| self.compare(order, a, b));
+        }
         self.entries = entries;
     }
 
-    pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
+    /// The files, each once.
+    pub(super) fn in_order(&self, order: Order) -> InOrder<'_> {
+        let heads = self.entries.iter().filter_map(|block| {
+            let (entry, rest) = block.split_first()?;
+            Some(Head {
+                listing: self,
+                order,
+                entry: *entry,
+                rest,
+            })
+        });
+        InOrder {
+            heads: heads.collect(),
+            last: None,
+        }
+    }
+
+    /// Files of one time by path, so that the order is the same every time.
+    fn compare(&self, order: Order, a: &Entry, b: &Entry) -> Ordering {
+        let by_time = match order {
+            Order::Oldest => a.mtime_ns.cmp(&b.mtime_ns),
+            Order::Newest => b.mtime_ns.cmp(&a.mtime_ns),
+            Order::Name => Ordering::Equal,
+        };
+        by_time.then_with(|| self.compare_paths(a, b))
     }
 
     fn compare_paths(&self, a: &Entry, b: &Entry) -> Ordering {
@@ -118,6 +139,67 @@ impl Listing {
 impl Entry {
     pub(super) fn directory(self) -> u32 {
         self.directory
+    }
+}
+
+/// The rest of one sorted block. The greatest head is the one that comes first, as the heap wants it.
+struct Head<'a> {
+    listing: &'a Listing,
+    order: Order,
+    entry: Entry,
+    rest: &'a [Entry],
+}
+
+impl Ord for Head<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.listing.compare(self.order, &other.entry, &self.entry)
+    }
+}
+
+impl PartialOrd for Head<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Head<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Head<'_> {}
+
+pub(super) struct InOrder<'a> {
+    heads: BinaryHeap<Head<'a>>,
+    last: Option<Entry>,
+}
+
+impl Iterator for InOrder<'_> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        loop {
+            let mut head = self.heads.peek_mut()?;
+            let (listing, entry) = (head.listing, head.entry);
+            match head.rest.split_first() {
+                Some((next, rest)) => {
+                    head.entry = *next;
+                    head.rest = rest;
+                }
+                None => {
+                    std::collections::binary_heap::PeekMut::pop(head);
+                }
+            }
+            // Some network file systems list a name twice when their directory changes meanwhile.
+            let is_twice = self
+                .last
+                .is_some_and(|last| listing.compare_paths(&last, &entry) == Ordering::Equal);
+            self.last = Some(entry);
+            if !is_twice {
+                return Some(entry);
+            }
+        }
     }
 }
 

@@ -210,7 +210,7 @@ pub(super) fn lengthened(name: &[u8], suffix: &[u8]) -> Vec<u8> {
     let room = NAME_BYTES_MAX.saturating_sub(suffix.len() + digest.len());
     let cut = (0..=room.min(name.len()))
         .rev()
-        .find(|at| !name.get(*at).is_some_and(|b| b & 0xC0 == 0x80))
+        .find(|at| name.get(*at).is_none_or(|b| b & 0xC0 != 0x80))
         .unwrap_or(0);
     [&name[..cut], digest.as_bytes(), suffix].concat()
 }

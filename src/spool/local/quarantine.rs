@@ -81,14 +81,16 @@ impl LocalSpool {
 impl Aside<'_> {
     fn take(&self, root: &Directory, from: &Directory) -> Result<Option<PathBuf>, SpoolError> {
         let unsynced = &self.spool.unsynced;
-        unsynced.note(from)?;
         self.take_marker(from)?;
         for attempt in 0..u32::MAX {
             let name = numbered(self.name, attempt);
             if !self.is_reason_free(&name)? {
                 continue;
             }
-            match self.relocate(from, &name)? {
+            let moved = self.relocate(from, &name)?;
+            unsynced.note(from)?;
+            unsynced.note(&self.to)?;
+            match moved {
                 Moved::Yes => {
                     unsynced.faults.point("quarantined")?;
                     self.write_reason(&name)?;

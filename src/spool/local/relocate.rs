@@ -14,10 +14,11 @@
 //! a copy under the final name that equals the original is taken for ours.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use rustix::fs::{Advice, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
 
 use super::claim::errno;
 use super::directory::{Directory, Renamed, failure, shown};
@@ -62,6 +63,29 @@ pub(super) struct Relocation<'a> {
 /// Whether `copy` may be a copy of ours of a file of this size and time.
 pub(super) fn may_be_copy(copy: &FileStat, original: &FileStat) -> bool {
     copy.size == original.size && copy.mtime_ns.abs_diff(original.mtime_ns) < MTIME_GRAIN_NS
+}
+
+/// Whether all of `beginning` is what `file` begins with.
+pub(super) fn begins_with(
+    file: File,
+    beginning: File,
+    failed: &dyn Fn(Errno) -> SpoolError,
+) -> Result<bool, SpoolError> {
+    let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
+    let mut beginning = BufReader::with_capacity(BUFFER_BYTES, beginning);
+    loop {
+        let wanted = beginning.fill_buf().map_err(|e| failed(errno(&e)))?;
+        let found = file.fill_buf().map_err(|e| failed(errno(&e)))?;
+        let length = wanted.len().min(found.len());
+        if length == 0 {
+            return Ok(wanted.is_empty());
+        }
+        if wanted[..length] != found[..length] {
+            return Ok(false);
+        }
+        file.consume(length);
+        beginning.consume(length);
+    }
 }
 
 /// Whether two looks, taken just now, saw one and the same file.
@@ -110,14 +134,18 @@ impl Relocation<'_> {
 
     /// After a rename: what was renamed?
     fn look_there(&self) -> Result<Moved, SpoolError> {
-        let Some(there) = self.to.stat(self.to_name)? else {
+        if self.to.look(self.to_name)?.is_none() {
             let text = format!(
                 "it was renamed to `{}` and is not there; somebody else moves files here",
                 shown(&self.to.join(self.to_name))
             );
             return Err(failure("rename", &self.from.join(self.name), text));
+        }
+        let otherwise = match self.to.stat(self.to_name)? {
+            Some(there) => self.judge(&there),
+            None => Some(Moved::Other),
         };
-        let Some(otherwise) = self.judge(&there) else {
+        let Some(otherwise) = otherwise else {
             return Ok(Moved::Yes);
         };
         let back = self

@@ -6,6 +6,7 @@
 //! | our identity | the same file (killed between link and unlink), or an equal copy on another file system | finished: `Yes` |
 //! | our identity | something else | `TargetTaken` |
 //! | our inode, another size or time | any | `Changed` |
+//! | our inode, another size, time and beginning | a copy of ours on another file system | `Already`; the inode was given to a new drop |
 //! | another file | our identity | `Already`; the other file is a new drop |
 //! | nothing | our identity | `Already` |
 //! | another file | anything else | `Replaced` |
@@ -19,7 +20,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::LocalSpool;
 use super::directory::{Directory, failure};
 use super::names::DELETE_PREFIX;
-use super::relocate::{Moved, Relocation, may_be_copy};
+use super::relocate::{Moved, Relocation, begins_with, may_be_copy};
+use crate::crash;
 use crate::segment::{FileStat, RelativePath};
 use crate::spool::{Retire, Retired, SpoolError};
 
@@ -38,9 +40,17 @@ impl LocalSpool {
         let Some(from) = root.below(path.parent())? else {
             return self.look_for_retired(&root, None, path, stat, target);
         };
-        match from.stat(path.name())? {
+        // I1 and I10: only the recorded identity is retired, whatever has its name by now.
+        let here = from.stat(path.name())?;
+        let stat = match &here {
+            Some(here) if crash::broken("i1-retire-by-path") => here,
+            _ => stat,
+        };
+        match here {
             Some(here) if here.untouched(stat) => {}
-            Some(here) if here.inode == stat.inode => return Ok(Retired::Changed(here)),
+            Some(here) if here.inode == stat.inode => {
+                return self.look_at_changed(&root, &from, path, stat, target, here);
+            }
             _ => return self.look_for_retired(&root, Some(&from), path, stat, target),
         }
         let to = self.target_directory(&root, &from, path, target)?;
@@ -49,9 +59,9 @@ impl LocalSpool {
         }
         self.retire_marker(&from, &to, path)?;
         self.unsynced.faults.point("marker retired")?;
+        let moved = self.relocate(&from, path.name(), stat, &to, target.name(), true)?;
         self.unsynced.note(&from)?;
         self.unsynced.note(&to)?;
-        let moved = self.relocate(&from, path.name(), stat, &to, target.name(), true)?;
         Ok(match moved {
             Moved::Yes => Retired::Yes,
             Moved::Taken => Retired::TargetTaken,
@@ -112,6 +122,38 @@ impl LocalSpool {
             to.rename_new(target.name(), from, path.name(), &self.unsynced.faults)?;
         }
         Ok(Retired::Changed(there))
+    }
+
+    /// Our inode has another size or time: it changed. Unless it was freed and given to a new file, which is likely once
+    /// the original of a copy was removed: then the copy stands, and the new file does not begin with it.
+    fn look_at_changed(
+        &self,
+        root: &Directory,
+        from: &Directory,
+        path: &RelativePath,
+        stat: &FileStat,
+        target: &RelativePath,
+        here: FileStat,
+    ) -> Result<Retired, SpoolError> {
+        let to = match &self.retire_place {
+            Some(place) => place.find(root, target.parent())?,
+            None => None,
+        };
+        let copy = match to {
+            Some(to) => to.open_file(target.name())?,
+            None => None,
+        };
+        let (Some((copy, there)), Some((file, _))) = (copy, from.open_file(path.name())?) else {
+            return Ok(Retired::Changed(here));
+        };
+        if !may_be_copy(&there, stat)
+            || begins_with(file, copy, &|e| from.error("read", path.name(), e))?
+        {
+            return Ok(Retired::Changed(here));
+        }
+        self.unsynced.note(from)?;
+        self.target_directory(root, from, path, target)?;
+        Ok(Retired::Already)
     }
 
     /// The target's directory; under `retire_dir` it is made.

@@ -5,6 +5,7 @@
 //! concluded from what was not found; one that is gone meanwhile does not.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
@@ -12,7 +13,7 @@ use std::ops::ControlFlow;
 use rustix::fs::{FileType, RawDir};
 
 use super::directory::{Directory, failure, file_stat, is_dots};
-use super::listing::{Entry, Listing, write_path};
+use super::listing::{self, Listing, write_path};
 use super::names::Names;
 use super::seen::{Seen, directory_hash, name_hash};
 use crate::segment::RelativePath;
@@ -54,12 +55,12 @@ impl Scan<'_> {
         let mut listing = self.gather()?;
         listing.sort(self.settings.order);
         let mut open = OpenDirectories::new(self.root.clone());
-        let mut entries = listing.entries().iter().copied();
+        let mut entries = listing.in_order(self.settings.order);
         while let Some(entry) = entries.next() {
             let Some((directory, hash)) = open.get(&listing, entry.directory())? else {
                 continue;
             };
-            let Some(found) = self.look(&listing, entry, &directory, hash)? else {
+            let Some(found) = self.look(&listing, entry, directory, *hash)? else {
                 continue;
             };
             if visit(found).is_break() {
@@ -76,20 +77,31 @@ impl Scan<'_> {
         listing.add_directory(&[]);
         let mut next = 0;
         while let Some(path) = listing.directory(next).map(<[u8]>::to_vec) {
-            // What vanished, or became something else, since its parent was read, holds no files of ours.
-            if let Some(directory) = self.root.below(&path)? {
-                self.gather_one(
-                    &mut listing,
-                    &directory,
-                    next,
-                    &path,
-                    buffer.spare_capacity_mut(),
-                )
-                .map_err(|error| self.advise(error, &path))?;
-            }
+            self.gather_below(&mut listing, next, &path, &mut buffer)
+                .map_err(|error| advise(error, &path))?;
             next += 1;
         }
         Ok(listing)
+    }
+
+    /// What vanished, or became something else, since its parent was read, holds no files of ours.
+    fn gather_below(
+        &self,
+        listing: &mut Listing,
+        number: u32,
+        path: &[u8],
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), SpoolError> {
+        match self.root.below(path)? {
+            Some(directory) => self.gather_one(
+                listing,
+                &directory,
+                number,
+                path,
+                buffer.spare_capacity_mut(),
+            ),
+            None => Ok(()),
+        }
     }
 
     fn gather_one(
@@ -163,21 +175,10 @@ impl Scan<'_> {
         })
     }
 
-    /// Says how to leave an unreadable directory out.
-    fn advise(&self, mut error: SpoolError, path: &[u8]) -> SpoolError {
-        if let Ok(path) = RelativePath::new(path) {
-            error.message = format!(
-                "{}; or leave it out by exclude = [\"{path}/**\"]",
-                error.message
-            );
-        }
-        error
-    }
-
     fn look(
         &mut self,
         listing: &Listing,
-        entry: Entry,
+        entry: listing::Entry,
         directory: &Directory,
         hash: u64,
     ) -> Result<Option<Found>, SpoolError> {
@@ -206,7 +207,7 @@ impl Scan<'_> {
         }
     }
 
-    fn keep_rest(&mut self, listing: &Listing, rest: impl Iterator<Item = Entry>) {
+    fn keep_rest(&mut self, listing: &Listing, rest: impl Iterator<Item = listing::Entry>) {
         if self.seen.is_empty() {
             return;
         }
@@ -222,6 +223,17 @@ impl Scan<'_> {
             self.seen.keep(name_hash(hash, name));
         }
     }
+}
+
+/// Says how to leave an unreadable directory out.
+fn advise(mut error: SpoolError, path: &[u8]) -> SpoolError {
+    if let Ok(path) = RelativePath::new(path) {
+        error.message = format!(
+            "{}; or leave it out by exclude = [\"{path}/**\"]",
+            error.message
+        );
+    }
+    error
 }
 
 enum Kind {
@@ -250,17 +262,18 @@ impl OpenDirectories {
         &mut self,
         listing: &Listing,
         number: u32,
-    ) -> Result<Option<(Directory, u64)>, SpoolError> {
-        if let Some(known) = self.open.get(&number) {
-            return Ok(known.clone());
-        }
-        if self.open.len() >= OPEN_MAX {
+    ) -> Result<Option<&(Directory, u64)>, SpoolError> {
+        if self.open.len() >= OPEN_MAX && !self.open.contains_key(&number) {
             self.open.clear();
         }
-        let path = listing.directory(number).unwrap_or_default();
-        let directory = self.root.below(path)?;
-        let opened = directory.map(|directory| (directory, directory_hash(path)));
-        self.open.insert(number, opened.clone());
-        Ok(opened)
+        let slot = match self.open.entry(number) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(vacant) => {
+                let path = listing.directory(number).unwrap_or_default();
+                let directory = self.root.below(path)?;
+                vacant.insert(directory.map(|directory| (directory, directory_hash(path))))
+            }
+        };
+        Ok(slot.as_ref())
     }
 }

@@ -1,4 +1,4 @@
-//! What former scans of this process saw of files that were not ready: 16 bytes a file.
+//! What former scans of this process saw of files that were not ready: 16 bytes a file, and of a bounded number.
 //!
 //! A file's mtime says how long it is unchanged, unless it lies: it may be in the future (another machine's clock), or
 //! in the past while the file still grows. Therefore a scan also remembers size and time of what it found not ready.
@@ -8,6 +8,7 @@
 //! | nothing | mtime `ready_after` old | yes |
 //! | the same size and time | mtime `ready_after` old, or seen so for `ready_after` | yes |
 //! | another size or time | any | no: counted from now |
+//! | a change after the mtime | anything but seen unchanged for `ready_after` | no: this mtime lies |
 //!
 //! Names are remembered by their hash: two that share one (about one in 2^24 for a million files) may be judged a
 //! little early or late, and what is read is checked against its stat before it counts.
@@ -21,20 +22,31 @@ use crate::segment::FileStat;
 #[derive(Clone, Copy, Debug)]
 struct Memory {
     name: u64,
-    /// Of size, time and inode; the lowest bit says that this scan met the name.
+    /// Of size, time and inode, and [`MET`] and [`LIES`].
     stat: u32,
     /// How long it was unchanged at the time of the scan, in milliseconds.
     unchanged_ms: u32,
 }
 
+/// This scan met the name.
 const MET: u32 = 1;
+/// The file changed after what its mtime says.
+const LIES: u32 = 2;
+const FLAGS: u32 = MET | LIES;
+
+/// Memories to a block.
+const BLOCK: usize = 4096;
+
+/// So many files that are not ready are remembered (8 MB). Of those beyond it the mtime alone decides, until others
+/// become ready and make room.
+const REMEMBERED_MAX: usize = 500_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     /// Sorted by name.
     known: Vec<Memory>,
-    /// Of this scan, not sorted yet.
-    added: Vec<Memory>,
+    /// Of this scan, not sorted yet, in blocks: nothing moves while the names of the scan are in memory too.
+    added: Vec<Vec<Memory>>,
     /// When the last scan was, in nanoseconds since 1970.
     scanned_ns: i64,
     /// Milliseconds between the last scan and this one; `None` if the clock went back.
@@ -55,7 +67,7 @@ fn stat_hash(stat: &FileStat) -> u32 {
     bytes[..8].copy_from_slice(&stat.size.to_le_bytes());
     bytes[8..16].copy_from_slice(&stat.mtime_ns.to_le_bytes());
     bytes[16..].copy_from_slice(&stat.inode.to_le_bytes());
-    (xxh3_64_with_seed(&bytes, 0) as u32) & !MET
+    (xxh3_64_with_seed(&bytes, 0) as u32) & !FLAGS
 }
 
 /// Saturating, in both directions.
@@ -89,7 +101,7 @@ impl Seen {
         let passed_ms = self.passed_ms;
         let Some(memory) = self.find(name) else {
             if !is_old {
-                self.added.push(Memory {
+                self.add(Memory {
                     name,
                     stat: hash,
                     unchanged_ms: 0,
@@ -97,14 +109,23 @@ impl Seen {
             }
             return is_old;
         };
-        let changed = memory.stat & !MET != hash;
+        let changed = memory.stat & !FLAGS != hash;
         memory.unchanged_ms = match passed_ms {
             Some(passed) if !changed => memory.unchanged_ms.saturating_add(passed),
             _ => 0,
         };
-        let ready = !changed && (is_old || memory.unchanged_ms >= milliseconds(ready_after));
+        // It changed since the last scan, which is not as long ago as the mtime pretends.
+        let was_just_changed =
+            changed && is_old && passed_ms.is_some_and(|passed| passed < milliseconds(ready_after));
+        let lies = if was_just_changed {
+            LIES
+        } else {
+            memory.stat & LIES
+        };
+        let was_seen_so_long = memory.unchanged_ms >= milliseconds(ready_after);
+        let ready = !changed && (was_seen_so_long || (is_old && lies == 0));
         // What is ready is forgotten: it is not marked as met.
-        memory.stat = if ready { hash } else { hash | MET };
+        memory.stat = hash | lies | if ready { 0 } else { MET };
         ready
     }
 
@@ -125,8 +146,11 @@ impl Seen {
         if self.added.is_empty() {
             return;
         }
-        self.known.append(&mut self.added);
-        self.added = Vec::new();
+        let count = self.added.iter().map(Vec::len).sum();
+        self.known.reserve_exact(count);
+        for block in std::mem::take(&mut self.added) {
+            self.known.extend_from_slice(&block);
+        }
         self.known.sort_unstable_by_key(|memory| memory.name);
         self.known.dedup_by_key(|memory| memory.name);
     }
@@ -136,6 +160,21 @@ impl Seen {
         self.added = Vec::new();
         for memory in &mut self.known {
             memory.stat &= !MET;
+        }
+    }
+
+    fn add(&mut self, memory: Memory) {
+        let full_blocks = self.added.len().saturating_sub(1);
+        if self.known.len() + full_blocks * BLOCK >= REMEMBERED_MAX {
+            return;
+        }
+        match self.added.last_mut() {
+            Some(block) if block.len() < BLOCK => block.push(memory),
+            _ => {
+                let mut block = Vec::with_capacity(BLOCK);
+                block.push(memory);
+                self.added.push(block);
+            }
         }
     }
 
