@@ -3,7 +3,7 @@
 //! | found | answer |
 //! | --- | --- |
 //! | the spool is locked | locked (5) |
-//! | no manifest at all, and the journal has staged batches there | the lake is not there (an unmounted disk): stop |
+//! | no manifest at all, and the journal has committed batches there | the lake is not there (an unmounted disk): stop |
 //! | no claim, and the journal never saw the pipeline | claim it |
 //! | no claim, and the journal knows one | the spool is not there (an unmounted disk): stop |
 //! | a claim of another journal or pipeline | stop, both names, `rebuild` or `adopt` |
@@ -139,7 +139,8 @@ fn claim(pipeline: &Pipeline, known: Option<&PipelineRow>) -> Result<Claim, Halt
 /// and the spooled files are retired by then.
 fn refuse_absent_lake(ports: &Ports, row: &PipelineRow) -> Result<(), Halt> {
     let lake = ports.lake.as_ref();
-    if row.staged.0 == 0 || row.lake != lake.identity() {
+    // A staged batch may have been killed before its manifest; a committed one has it for good.
+    if row.committed.0 == 0 || row.lake != lake.identity() {
         return Ok(());
     }
     let own = naming::manifest_dir(&row.name, ports.journal.id());
@@ -154,11 +155,11 @@ fn refuse_absent_lake(ports: &Ports, row: &PipelineRow) -> Result<(), Halt> {
         }
     }
     Err(Halt::Stopped(format!(
-        "lake `{}` holds no manifest of pipeline `{}`, of which journal {} has staged {} batches there: is it mounted, and is it the right root or bucket? If it was emptied on purpose, say so by an empty file `{own}/emptied` in it",
+        "lake `{}` holds no manifest of pipeline `{}`, of which journal {} has committed {} batches there: is it mounted, and is it the right root or bucket? If it was emptied on purpose, say so by an empty file `{own}/emptied` in it",
         lake.identity(),
         row.name,
         ports.journal.id(),
-        row.staged
+        row.committed
     )))
 }
 
@@ -185,7 +186,7 @@ fn check_lake(ports: &Ports, known: Option<&PipelineRow>, name: &str) -> Result<
             row.lake
         )));
     }
-    if row.staged.0 > 0 {
+    if row.committed.0 > 0 {
         note_move(ports, row)?;
     }
     ports.journal.set_lake(name, ports.lake.identity())?;
