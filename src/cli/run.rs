@@ -68,7 +68,7 @@ pub fn run(context: &Context, args: &Run) -> anyhow::Result<Exit> {
             .position(|pipeline| pipeline.name == ending.report.name)
     });
     write_report(args, &endings)?;
-    let exit = say(&endings);
+    let exit = say(&endings, args.once);
     // A pipeline that `stop_after` cut off may still wait for its lake, on timers of this runtime: both end with the
     // process, as a kill would end them. Shut down before, the runtime makes that thread panic.
     std::mem::forget(runtime);
@@ -134,13 +134,14 @@ pub fn exit_of(halt: &Halt) -> Exit {
     }
 }
 
-fn say(endings: &[Ending]) -> Exit {
+/// A daemon that was asked to end has done what was asked for, whatever it quarantined in its life.
+fn say(endings: &[Ending], once: bool) -> Exit {
     let mut exit = Exit::Done;
     for ending in endings {
         let report = &ending.report;
         let own = match &ending.halt {
             Some(halt) => exit_of(halt),
-            None if report.files_quarantined > 0 => Exit::Quarantined,
+            None if once && report.files_quarantined > 0 => Exit::Quarantined,
             None => Exit::Done,
         };
         tracing::info!(

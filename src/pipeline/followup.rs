@@ -138,7 +138,8 @@ impl Committer {
                     return Ok(true);
                 }
                 Retired::Changed(now) => {
-                    let fingerprint = self.fingerprint(row);
+                    let fingerprint =
+                        crate::source::fingerprint_now(self.ports.spool.as_ref(), &row.path);
                     self.quarantine(row, &changed_reason(row, &now, fingerprint))?;
                     return Ok(false);
                 }
@@ -148,12 +149,6 @@ impl Committer {
             "retire `{}`: {TARGETS_MAX} files have the names it could get; tidy them up",
             row.path
         )))
-    }
-
-    /// Of the file as it stands at its path now, for the message; a file that cannot be read has none.
-    fn fingerprint(&self, row: &FileRow) -> Option<Digest> {
-        let (file, stat) = self.ports.spool.open(&row.path).ok()??;
-        crate::source::fingerprint_of(file, &stat).ok()?
     }
 
     /// Torn files whose whole records are committed.

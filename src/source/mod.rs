@@ -43,7 +43,6 @@ pub use intake::fingerprint_now;
 pub use run::Source;
 pub use sample::{SampleLimits, Visit};
 pub use segment_reader::{ReadError, SegmentReader};
-pub use stream::fingerprint_of;
 pub use verify::verify_beginning;
 
 use crate::format::ReadingSettings;

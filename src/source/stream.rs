@@ -184,10 +184,7 @@ fn read_whole(file: &File, size: usize) -> io::Result<Vec<u8>> {
 }
 
 /// The fingerprint of a whole open file.
-///
-/// # Errors
-/// It cannot be read to its end.
-pub fn fingerprint_of(file: File, stat: &FileStat) -> io::Result<Option<Digest>> {
+pub(super) fn fingerprint_of(file: File, stat: &FileStat) -> io::Result<Option<Digest>> {
     let raw = if stat.size <= SMALL_BYTES {
         RawInput::whole(read_whole(&file, stat.size as usize)?, true)
     } else {
