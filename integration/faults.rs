@@ -433,7 +433,7 @@ fn a_file_that_may_not_be_read_holds_up_no_other_and_makes_it_75() {
     let next = site.drop_ids("open.ndjson", next, 10);
     fs::set_permissions(
         site.path("spool/closed.ndjson"),
-        fs::Permissions::from_mode(0),
+        fs::Permissions::from_mode(0o0),
     )
     .unwrap();
     let output = expect_behind(&site, &power, 75, &["run", "--once"]);

@@ -160,7 +160,7 @@ fn texts_of_disks_and_rights() {
     ] {
         let path = site.path(path);
         let _there = fs::create_dir(&path);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
         let output = command_behind(&site, &power, SOON).output().unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         hold(&site, name, &output);

@@ -159,16 +159,15 @@ impl Pipeline {
     }
 
     fn episode(&self, started: &mut Option<Started>) -> Result<episode::Ended, Halt> {
-        let started = match started {
-            Some(started) => started,
-            None => {
-                self.tally
-                    .waits_for(&format!("lake `{}`", self.ports.lake.identity()));
-                let fresh = start::start(self)?;
-                self.tally.waits_for("");
-                info!(pipeline = %self.settings.name, journal = %self.ports.journal.id(), lake = self.ports.lake.identity(), "started");
-                started.insert(fresh)
-            }
+        let started = if let Some(started) = started {
+            started
+        } else {
+            self.tally
+                .waits_for(&format!("lake `{}`", self.ports.lake.identity()));
+            let fresh = start::start(self)?;
+            self.tally.waits_for("");
+            info!(pipeline = %self.settings.name, journal = %self.ports.journal.id(), lake = self.ports.lake.identity(), "started");
+            started.insert(fresh)
         };
         episode::run(self, started)
     }
