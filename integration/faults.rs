@@ -277,8 +277,10 @@ fn credentials_that_stop_working_stop_the_pipeline_and_nothing_is_lost() {
     minio.up("another-secret");
     assert_eq!(ended(&mut agent), Some(4), "{}", site.log());
     let log = site.log();
+    // An answer to HEAD has no body that names the reason; which request is refused first is chance.
     let told = log.contains("the secret access key does not belong")
-        && log.contains("SignatureDoesNotMatch");
+        || log
+            .contains("the store answered 403: the access key id `own-minio-key` may not do that");
     assert!(told, "{log}");
     site.expect(4, &["run", "--once"]);
     minio.down();
