@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::support::Site;
+use crate::means::{terminate, wait_until};
+use crate::support::{Site, ids_text};
 
 const SMALL_BATCHES: &str =
     "[pipeline.sink]\npath = \"p/day={day}\"\n[pipeline.sink.roll]\nrecords = 500\n";
@@ -184,4 +185,39 @@ fn a_csv_header_and_a_tear_survive_a_lost_journal() {
     assert_eq!(ids, (0..ids.len() as i64).collect::<Vec<_>>());
     assert!(site.path("spool/.quarantine/a.csv.gz").exists());
     site.expect(0, &["audit", "--deep"]);
+}
+
+/// Beside a running agent `adopt` is a request: the pipeline that had halted for want of its spool begins again.
+#[test]
+fn a_running_agent_takes_up_adopt_and_begins_the_pipeline_again() {
+    let site =
+        Site::local("[pipeline.sink]\npath = \"p\"\n[pipeline.sink.roll]\nage = \"300ms\"\n");
+    let config = fs::read_to_string(site.path("lakeward.toml")).expect("a configuration");
+    let other = config
+        .replace("\"var\"", "\"var2\"")
+        .replace("\"p\"", "\"q\"")
+        .replace("\"spool\"", "\"other\"");
+    fs::create_dir(site.path("other")).expect("a second spool");
+    fs::write(site.path("lakeward.toml"), &other).expect("a configuration");
+    site.expect(0, &["run", "--once"]);
+    let (_, second) = other.split_once("[[pipeline]]").expect("a pipeline");
+    fs::write(
+        site.path("lakeward.toml"),
+        format!("{config}\n[[pipeline]]{second}"),
+    )
+    .expect("a configuration");
+    site.drop_ids("a.ndjson", 0, 10);
+    let mut agent = site.spawn(&["run"], &[]);
+    wait_until("the second pipeline halts", || {
+        site.log().contains("halted pipeline=\"q\"")
+    });
+    let said = site.expect(0, &["adopt", "q"]);
+    assert!(String::from_utf8_lossy(&said.stdout).contains("belongs to journal"));
+    fs::write(site.path("other/b.ndjson"), ids_text(10, 10)).expect("a spooled file");
+    wait_until("its file is retired", || {
+        site.path("other/b.ndjson.COMPLETED").exists()
+    });
+    terminate(&mut agent);
+    site.expect(0, &["run", "--once"]);
+    site.expect_landed(&site.lake(), 0..20);
 }

@@ -198,7 +198,7 @@ impl Agent {
     pub fn run(self) -> Vec<Ending> {
         let endings: Arc<Mutex<Vec<Ending>>> = Arc::default();
         let started = Instant::now();
-        let threads: Vec<_> = self
+        let mut threads: Vec<_> = self
             .running
             .iter()
             .map(|running| spawn(running, &endings, started))
@@ -223,11 +223,13 @@ impl Agent {
             }
             if attended.elapsed() >= ATTEND {
                 attended = Instant::now();
-                self.attend();
+                for name in self.attend() {
+                    threads.extend(self.begin_again(&name, &endings, started));
+                }
             }
             std::thread::park_timeout(Duration::from_millis(20));
         }
-        self.attend();
+        let _too_late = self.attend();
         let mut endings = endings
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -253,8 +255,30 @@ impl Agent {
         endings
     }
 
-    /// Takes up requests of operators and says for `status` how things stand.
-    fn attend(&self) {
+    /// A pipeline that had halted for want of what an operator has now granted runs again; one that runs goes on.
+    fn begin_again(
+        &self,
+        name: &str,
+        endings: &Arc<Mutex<Vec<Ending>>>,
+        started: Instant,
+    ) -> Option<std::thread::JoinHandle<()>> {
+        let running = self
+            .running
+            .iter()
+            .find(|running| running.pipeline.settings.name == name)?;
+        let mut ended = endings.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = ended
+            .iter()
+            .position(|ending| ending.report.name == name && ending.halt.is_some())?;
+        ended.remove(place);
+        drop(ended);
+        running.pipeline.tally.set_ending(0.0, "");
+        Some(spawn(running, endings, started))
+    }
+
+    /// Takes up requests of operators and says for `status` how things stand. Answers which pipelines have reason to begin again.
+    fn attend(&self) -> Vec<String> {
+        let mut granted = Vec::new();
         for running in &self.running {
             self.journal.say(
                 &running.pipeline.settings.name,
@@ -266,7 +290,7 @@ impl Agent {
             Err(error) => {
                 error!(%error, "the journal failed");
                 self.stop.set("the journal failed");
-                return;
+                return granted;
             }
         };
         for row in requests.into_iter().filter(|row| row.answer.is_none()) {
@@ -277,7 +301,13 @@ impl Agent {
                 error!(%error, "a request could not be answered");
             }
             self.rewind(&row.request);
+            if let (Ok(_), Request::Adopt { pipeline } | Request::Resolve { pipeline, .. }) =
+                (&answer, &row.request)
+            {
+                granted.push(pipeline.clone());
+            }
         }
+        granted
     }
 
     fn spools(&self) -> Vec<crate::operator::Place> {
@@ -287,6 +317,13 @@ impl Agent {
                 pipeline: running.pipeline.settings.name.clone(),
                 root: running.pipeline.settings.source.spool.path.clone(),
                 spool: Arc::clone(&running.pipeline.ports.spool),
+                lake: Arc::clone(&running.pipeline.ports.lake),
+                journal_path: self
+                    .settings
+                    .state_dir
+                    .join("journal.db")
+                    .display()
+                    .to_string(),
             })
             .collect()
     }
@@ -295,7 +332,9 @@ impl Agent {
         for running in &self.running {
             let concerned = match request {
                 Request::Release { .. } => true,
-                Request::Resolve { pipeline, .. } => *pipeline == running.pipeline.settings.name,
+                Request::Resolve { pipeline, .. } | Request::Adopt { pipeline } => {
+                    *pipeline == running.pipeline.settings.name
+                }
             };
             if concerned {
                 running.rewind.store(true, Ordering::SeqCst);

@@ -10,17 +10,21 @@ use tracing::info;
 
 use crate::format::ReadingSettings;
 use crate::journal::{BatchRow, FileRow, FileState, Journal, Request};
-use crate::pipeline::Halt;
+use crate::lake::Lake;
+use crate::pipeline::{Halt, random_id, read_claim, write_claim};
 use crate::protocol::{BatchState, Manifest, ManifestBody};
 use crate::segment::{BatchNumber, FileStat};
-use crate::spool::Spool;
+use crate::spool::{Claim, Spool};
 
-/// A pipeline's spool.
+/// A pipeline's spool and lake.
 pub struct Place {
     pub pipeline: String,
     /// The spool's directory.
     pub root: PathBuf,
     pub spool: Arc<dyn Spool>,
+    pub lake: Arc<dyn Lake>,
+    /// The journal's path, for a claim.
+    pub journal_path: String,
 }
 
 /// Carries out a request; answers what was done, in words.
@@ -37,7 +41,78 @@ pub fn carry_out(
             release(journal, spools, &row, *as_new)
         }
         Request::Resolve { pipeline, batch } => resolve(journal, pipeline, *batch),
+        Request::Adopt { pipeline } => {
+            let place = spools
+                .iter()
+                .find(|place| place.pipeline == *pipeline)
+                .ok_or_else(|| {
+                    Halt::Stopped(format!(
+                        "adopt: the agent that holds the journal has no pipeline `{pipeline}`"
+                    ))
+                })?;
+            adopt(journal, place)
+        }
     }
+}
+
+/// Takes over, on purpose, a spool that belongs to another journal. That journal is closed for the pipeline first, so that an
+/// agent of it that comes to life again stops there.
+fn adopt(journal: &dyn Journal, place: &Place) -> Result<String, Halt> {
+    let (spool, lake) = (place.spool.as_ref(), place.lake.as_ref());
+    let before = read_claim(spool, lake, &place.pipeline)?;
+    let ours = |claim: &Claim| claim.journal == journal.id() && claim.pipeline == place.pipeline;
+    if before.as_ref().is_some_and(ours) {
+        return Ok(format!(
+            "spool `{}` belongs to journal {} already",
+            place.root.display(),
+            journal.id()
+        ));
+    }
+    let _alone = spool.lock()?.ok_or_else(|| {
+        Halt::Locked(format!(
+            "spool `{}` is in use by a live agent: stop it first",
+            place.root.display()
+        ))
+    })?;
+    if let Some(claim) = &before
+        && claim.journal != journal.id()
+    {
+        crate::rebuild::close_foreign(lake, &claim.pipeline, claim.journal, journal.id())?;
+    }
+    let known = journal
+        .pipelines()?
+        .into_iter()
+        .find(|row| row.name == place.pipeline);
+    let spool_id = match (&known, &before) {
+        (Some(row), _) => row.spool,
+        (None, Some(claim)) => claim.spool,
+        (None, None) => random_id()?,
+    };
+    write_claim(
+        spool,
+        lake,
+        Claim {
+            spool: spool_id,
+            pipeline: place.pipeline.clone(),
+            journal: journal.id(),
+            journal_path: place.journal_path.clone(),
+            directory: None,
+        },
+    )?;
+    let was = before.map_or_else(
+        || "had no claim".to_owned(),
+        |claim| {
+            format!(
+                "belonged to journal {} (`{}`)",
+                claim.journal, claim.journal_path
+            )
+        },
+    );
+    Ok(format!(
+        "spool `{}` {was}; it belongs to journal {} now. Files that the other journal had begun land from their beginning.",
+        place.root.display(),
+        journal.id()
+    ))
 }
 
 /// The quarantined file goes on at its checkpoint if its beginning is unchanged, or its content counts as new.

@@ -95,12 +95,20 @@ fn carry_out(
     journal: &SqliteJournal,
     requests: &[Request],
 ) -> anyhow::Result<Exit> {
+    let runtime = runtime()?;
     let mut spools = Vec::new();
     for pipeline in &config.pipelines {
         spools.push(crate::operator::Place {
             pipeline: pipeline.name.clone(),
             root: pipeline.source.spool.path.clone(),
             spool: Ports::spool(pipeline)?,
+            lake: Ports::lake(pipeline, &runtime)?,
+            journal_path: config
+                .agent
+                .state_dir
+                .join("journal.db")
+                .display()
+                .to_string(),
         });
     }
     for request in requests {

@@ -160,6 +160,9 @@ pub enum Request {
         pipeline: String,
         batch: BatchNumber,
     },
+    Adopt {
+        pipeline: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
