@@ -68,27 +68,12 @@ pub fn stat_of(id: FileId, size: u64) -> FileStat {
 /// A new file as the source describes it: `decoded` bytes, all read.
 pub fn row(journal: &dyn Journal, name: &str, decoded: u64) -> FileRow {
     let id = journal.new_file_id();
+    let settings = json!({"format": "ndjson", "compression": "none"});
     FileRow {
-        id,
-        path: path(name),
-        stat: stat_of(id, decoded),
-        state: FileState::Reading,
-        settings: json!({"format": "ndjson", "compression": "none"}),
         header: Some(vec!["a".into(), "b\u{1f600}".into()]),
-        put_end: 0,
-        checkpoint: 0,
         decoded: Some(decoded),
         fingerprint: Some(Digest::of(name.as_bytes())),
-        torn: None,
-        records: 0,
-        rejected: 0,
-        rejected_bytes: 0,
-        skipped_bytes: 0,
-        reason: None,
-        skipped: false,
-        retire_target: None,
-        quarantined_to: None,
-        changed_ns: 0,
+        ..FileRow::fresh(id, path(name), stat_of(id, decoded), settings, 0)
     }
 }
 

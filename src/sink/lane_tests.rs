@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::channel::SegmentData;
 use crate::format::{Compression, CsvSettings, FileContext, InputFormat, ReadingSettings};
-use crate::journal::{FileRow, FileState};
+use crate::journal::FileRow;
 use crate::protocol::{DataFile, DataFileKind, MembershipDigester};
 use crate::schema::{
     DataType, Field, Names, NewColumns, Schema, SchemaMode, SchemaRegistry, SchemaSettings,
@@ -122,33 +122,13 @@ fn segment(name: &str, from: u64, text: &str) -> SegmentData {
             depth_max: 128,
         },
     };
-    let row = FileRow {
-        id: FileId(1),
-        path,
-        stat: FileStat {
-            inode: 1,
-            device: 1,
-            size: 1,
-            mtime_ns: 1,
-        },
-        state: FileState::Reading,
-        settings: serde_json::Value::Null,
-        header: None,
-        put_end: 0,
-        checkpoint: 0,
-        decoded: None,
-        fingerprint: None,
-        torn: None,
-        records: 0,
-        rejected: 0,
-        rejected_bytes: 0,
-        skipped_bytes: 0,
-        reason: None,
-        skipped: false,
-        retire_target: None,
-        quarantined_to: None,
-        changed_ns: 0,
+    let stat = FileStat {
+        inode: 1,
+        device: 1,
+        size: 1,
+        mtime_ns: 1,
     };
+    let row = FileRow::fresh(FileId(1), path, stat, serde_json::Value::Null, 0);
     SegmentData {
         context: Arc::new(context),
         row: Arc::new(row),

@@ -491,28 +491,14 @@ impl Source {
         id: FileId,
         settings: &ReadingSettings,
     ) -> Result<FileRow, Stop> {
-        Ok(FileRow {
+        let settings = self.settings_json(settings)?;
+        Ok(FileRow::fresh(
             id,
-            path: path.clone(),
+            path.clone(),
             stat,
-            state: FileState::Reading,
-            settings: self.settings_json(settings)?,
-            header: None,
-            put_end: 0,
-            checkpoint: 0,
-            decoded: None,
-            fingerprint: None,
-            torn: None,
-            records: 0,
-            rejected: 0,
-            rejected_bytes: 0,
-            skipped_bytes: 0,
-            reason: None,
-            skipped: false,
-            retire_target: None,
-            quarantined_to: None,
-            changed_ns: self.clock.now_ns(),
-        })
+            settings,
+            self.clock.now_ns(),
+        ))
     }
 
     /// Reading ended before the file's end. `handed`: segments of it went out in this episode.
