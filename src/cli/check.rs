@@ -39,6 +39,8 @@ struct Checked {
     name: String,
     /// Spooled files that wait.
     files: u64,
+    /// Of them, those that are not ready yet (`ready_after`, `ready_marker`).
+    unready: u64,
     schema: Value,
     partitions: Vec<String>,
     /// Of the records decoded.
@@ -78,6 +80,7 @@ fn check(
     let mut words = Checked {
         name: pipeline.name.clone(),
         files: 0,
+        unready: 0,
         schema: Value::Null,
         partitions: Vec::new(),
         rejects: 0,
@@ -136,8 +139,9 @@ fn sample(config: &Config, pipeline: &PipelineSettings, words: &mut Checked) -> 
         ));
     }
     let now = SystemClock::default().now_ns();
-    spool.scan(now, &mut |_| {
+    spool.scan(now, &mut |found| {
         words.files += 1;
+        words.unready += u64::from(!found.ready);
         ControlFlow::Continue(())
     })?;
     let mut source = Source::new(
@@ -175,6 +179,14 @@ fn sample(config: &Config, pipeline: &PipelineSettings, words: &mut Checked) -> 
     decode(pipeline, schemas, &mut source, &scratch.0, words)
 }
 
+/// Files that are not ready yet are what a person has just dropped to see what would become of it.
+fn everything() -> SampleLimits {
+    SampleLimits {
+        unready: true,
+        ..SampleLimits::default()
+    }
+}
+
 fn infer(
     pipeline: &PipelineSettings,
     schemas: &SchemaRegistry,
@@ -185,7 +197,7 @@ fn infer(
     }
     let mut inference = Inference::new(&pipeline.schema);
     source
-        .sample(SampleLimits::default(), &mut |context, segment, bytes| {
+        .sample(everything(), &mut |context, segment, bytes| {
             inference.observe(context, segment, bytes);
             ControlFlow::Continue(())
         })
@@ -217,7 +229,7 @@ fn decode(
     let limits = SampleLimits {
         records: SAMPLE_RECORDS,
         bytes_in_all: SAMPLE_BYTES,
-        ..SampleLimits::default()
+        ..everything()
     };
     source
         .sample(limits, &mut |context, segment, bytes| {
@@ -327,7 +339,11 @@ fn text(checked: &[Checked]) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{}", words.name);
         let _ = writeln!(text, "  lake        {}", words.lake);
-        let _ = writeln!(text, "  files       {} waiting", words.files);
+        let unready = match words.unready {
+            0 => String::new(),
+            n => format!(", {n} of them not ready yet"),
+        };
+        let _ = writeln!(text, "  files       {} waiting{unready}", words.files);
         let _ = writeln!(
             text,
             "  records     {} decoded, {} rejects among them",
