@@ -6,9 +6,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// `mi_option_purge_delay` of `mimalloc.h`, the same number in versions 2 and 3.
 const PURGE_DELAY: i32 = 15;
 
-/// Freed memory goes back to the system after a second and not after a hundredth: segments and column buffers of some megabytes
-/// come and go all the time, and clearing fresh pages for each cost a quarter of the CPU time of a run.
-const PURGE_DELAY_MS: std::ffi::c_long = 1000;
+/// Freed memory goes back to the system after ten seconds and not after a hundredth of one: segments and column buffers of some
+/// megabytes come and go all the time, and clearing fresh pages for each cost a quarter of the CPU time of a run.
+const PURGE_DELAY_MS: std::ffi::c_long = 10_000;
 
 fn main() -> std::process::ExitCode {
     #[expect(

@@ -71,7 +71,7 @@ struct Budget {
 impl Budget {
     /// Decoded bytes at which rows leave the decoder.
     fn decoded(self) -> usize {
-        (self.memory / 16).clamp(64 << 10, 8 << 20)
+        (self.memory / 16).clamp(64 << 10, 2 << 20)
     }
 
     /// Bytes of rows that are copied together at a time.
