@@ -161,7 +161,7 @@ fn release(
         ));
     }
     let (file, stat) = open_released(spool.as_ref(), row, aside.as_deref(), home)?;
-    let settings: ReadingSettings = serde_json::from_value(row.settings.clone())
+    let settings: ReadingSettings = serde_json::from_value((*row.settings).clone())
         .map_err(|e| Halt::Stopped(format!("reading settings of `{}`: {e}", row.path)))?;
     let ranges: Vec<_> = journal
         .ranges(row.id)?

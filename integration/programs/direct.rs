@@ -138,5 +138,5 @@ fn row() -> FileRow {
         size: 0,
         mtime_ns: 0,
     };
-    FileRow::fresh(FileId(1), path, stat, serde_json::Value::Null, 0)
+    FileRow::fresh(FileId(1), path, stat, serde_json::Value::Null.into(), 0)
 }

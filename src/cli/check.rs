@@ -271,7 +271,7 @@ fn segment_data(context: &FileContext, segment: &Segment, bytes: &[u8]) -> Segme
             context.file,
             context.path.clone(),
             stat,
-            Value::Null,
+            Arc::new(Value::Null),
             0,
         )),
         segment: segment.clone(),

@@ -73,7 +73,7 @@ pub fn row(journal: &dyn Journal, name: &str, decoded: u64) -> FileRow {
         header: Some(vec!["a".into(), "b\u{1f600}".into()]),
         decoded: Some(decoded),
         fingerprint: Some(Digest::of(name.as_bytes())),
-        ..FileRow::fresh(id, path(name), stat_of(id, decoded), settings, 0)
+        ..FileRow::fresh(id, path(name), stat_of(id, decoded), settings.into(), 0)
     }
 }
 
@@ -105,9 +105,12 @@ pub fn manifest(
         path: row.path.clone(),
         stat: row.stat,
         fingerprint: row.fingerprint,
-        settings: row.settings.clone(),
+        reading: 0,
         decoded: row.decoded,
     });
+    let readings = parts
+        .first()
+        .map_or_else(Vec::new, |(row, ..)| vec![(*row.settings).clone()]);
     let segments = parts
         .iter()
         .enumerate()
@@ -133,6 +136,7 @@ pub fn manifest(
         committed,
         lake: LAKE.into(),
         body: ManifestBody::Batch(Membership {
+            readings,
             spool: SPOOL,
             files: files.collect(),
             segments: segments.collect(),
@@ -384,7 +388,10 @@ fn settings_identity_and_path_of_a_file_are_fixed(journal: &dyn Journal) {
             word,
         );
     };
-    but(&|row| row.settings = json!({"format": "csv"}), "settings");
+    but(
+        &|row| row.settings = json!({"format": "csv"}).into(),
+        "settings",
+    );
     but(&|row| row.stat.mtime_ns += 1, "identity");
     but(&|row| row.stat.size += 1, "identity");
     but(&|row| row.stat.inode += 1, "identity");
@@ -710,7 +717,7 @@ fn a_payload_that_does_not_fit_is_refused(journal: &dyn Journal) {
     journal.put(PIPELINE, std::slice::from_ref(&good)).unwrap();
     refused(journal.put(PIPELINE, std::slice::from_ref(&good)), "I5");
     let mut csv = put_of(&file, 60, 100);
-    csv.file.settings = json!({"format": "csv"});
+    csv.file.settings = json!({"format": "csv"}).into();
     refused(journal.put(PIPELINE, &[csv]), "settings");
     let empty_end = [put_of(&file, 60, 100), put_of(&file, 100, 100)];
     journal.put(PIPELINE, &empty_end).unwrap();

@@ -9,6 +9,8 @@
 pub mod conformance;
 pub mod sqlite;
 
+use std::sync::Arc;
+
 use crate::protocol::{BatchState, DataFileCopy, Manifest};
 use crate::segment::{BatchNumber, Digest, FileId, FileStat, JournalId, RelativePath, Segment};
 
@@ -29,8 +31,8 @@ pub struct FileRow {
     pub path: RelativePath,
     pub stat: FileStat,
     pub state: FileState,
-    /// `format::ReadingSettings` as JSON.
-    pub settings: serde_json::Value,
+    /// `format::ReadingSettings` as JSON; shared by the files that are read alike.
+    pub settings: Arc<serde_json::Value>,
     /// CSV header.
     pub header: Option<Vec<String>>,
     /// End of the last journaled segment: where the source goes on.
@@ -66,7 +68,7 @@ impl FileRow {
         id: FileId,
         path: RelativePath,
         stat: FileStat,
-        settings: serde_json::Value,
+        settings: Arc<serde_json::Value>,
         now_ns: i64,
     ) -> Self {
         Self {

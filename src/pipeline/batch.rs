@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Halt;
 use crate::channel::{FileEnd, SegmentData};
+use crate::format::ReadingSettings;
 use crate::journal::{FileRow, StageRequest};
 use crate::protocol::{
     DataFile, DataFileKind, Encoding, MANIFEST_FORMAT, Manifest, ManifestBody, ManifestFile,
@@ -17,7 +18,8 @@ use crate::sink::{BatchContext, LaneGauge, LaneResult, RejectsMax, RollSettings}
 struct OpenFile {
     row: Arc<FileRow>,
     header: Option<Vec<String>>,
-    settings: serde_json::Value,
+    /// Index into `readings`.
+    reading: u32,
     end: Option<FileEnd>,
     put_end: u64,
 }
@@ -38,6 +40,8 @@ pub struct OpenBatch {
     pub records: u64,
     pub bytes: u64,
     files: Vec<OpenFile>,
+    /// Reading settings of the files, each once, and as JSON.
+    readings: Vec<(ReadingSettings, Arc<serde_json::Value>)>,
     index: HashMap<FileId, u32>,
     segments: Vec<OpenSegment>,
 }
@@ -64,6 +68,7 @@ impl OpenBatch {
             records: 0,
             bytes: 0,
             files: Vec::new(),
+            readings: Vec::new(),
             index: HashMap::new(),
             segments: Vec::new(),
         }
@@ -108,17 +113,32 @@ impl OpenBatch {
     fn add_file(&mut self, data: &SegmentData) -> Result<u32, Halt> {
         let file = u32::try_from(self.files.len())
             .map_err(|_| Halt::Bug("more than 4 billion files in a batch".into()))?;
-        let settings = serde_json::to_value(&data.context.settings)
-            .map_err(|e| Halt::Bug(format!("reading settings: {e}")))?;
+        let reading = self.reading(&data.context.settings)?;
         self.files.push(OpenFile {
             row: Arc::clone(&data.row),
             header: data.context.header.as_ref().map(|header| header.to_vec()),
-            settings,
+            reading,
             end: None,
             put_end: data.segment.to,
         });
         self.index.insert(data.segment.file, file);
         Ok(file)
+    }
+
+    fn reading(&mut self, settings: &ReadingSettings) -> Result<u32, Halt> {
+        let known = self
+            .readings
+            .iter()
+            .position(|(known, _)| known == settings);
+        let index = if let Some(index) = known {
+            index
+        } else {
+            let json = serde_json::to_value(settings)
+                .map_err(|e| Halt::Bug(format!("reading settings: {e}")))?;
+            self.readings.push((settings.clone(), Arc::new(json)));
+            self.readings.len() - 1
+        };
+        u32::try_from(index).map_err(|_| Halt::Bug("more than 4 billion reading settings".into()))
     }
 
     /// Whether the batch is full, old or idle enough. Pure: time and gauges are given.
@@ -213,6 +233,11 @@ impl OpenBatch {
             lake: facts.lake,
             body: ManifestBody::Batch(Membership {
                 spool: facts.spool,
+                readings: self
+                    .readings
+                    .iter()
+                    .map(|(_, json)| (**json).clone())
+                    .collect(),
                 files: self.files.iter().map(manifest_file).collect(),
                 segments,
                 data_files,
@@ -243,7 +268,14 @@ impl OpenBatch {
         };
         Ok(StageRequest {
             manifest,
-            files: self.files.into_iter().map(file_row).collect(),
+            files: self
+                .files
+                .into_iter()
+                .map(|open| {
+                    let settings = Arc::clone(&self.readings[open.reading as usize].1);
+                    file_row(open, settings)
+                })
+                .collect(),
             schemas: self.context.schemas.fresh(),
         })
     }
@@ -295,16 +327,16 @@ fn manifest_file(open: &OpenFile) -> ManifestFile {
         path: open.row.path.clone(),
         stat: open.row.stat,
         fingerprint: open.end.as_ref().and_then(|end| end.fingerprint),
-        settings: open.settings.clone(),
+        reading: open.reading,
         decoded: open.end.as_ref().map(|end| end.decoded),
         torn: open.end.as_ref().and_then(|end| end.torn.clone()),
         header: open.header.clone().or_else(|| open.row.header.clone()),
     }
 }
 
-fn file_row(open: OpenFile) -> FileRow {
+fn file_row(open: OpenFile, settings: Arc<serde_json::Value>) -> FileRow {
     let mut row = (*open.row).clone();
-    row.settings = open.settings;
+    row.settings = settings;
     row.put_end = open.put_end;
     if open.header.is_some() {
         row.header = open.header;

@@ -125,12 +125,10 @@ impl Committer {
     /// I4 names-first: durable before the first data file is visible. Revision 0 always comes first, since its dense
     /// number is what a tombstone competes for.
     fn write_manifests(&self, manifest: &Manifest) -> Result<(), Halt> {
-        let original = manifest.original();
-        self.write_manifest(&original)?;
         if manifest.revision > 0 {
-            self.write_manifest(manifest)?;
+            self.write_manifest(&manifest.original())?;
         }
-        Ok(())
+        self.write_manifest(manifest)
     }
 
     fn write_manifest(&self, manifest: &Manifest) -> Result<(), Halt> {

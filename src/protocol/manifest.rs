@@ -53,6 +53,8 @@ pub struct Tombstone {
 pub struct Membership {
     /// The spool's random id, from its claim.
     pub spool: JournalId,
+    /// `format::ReadingSettings` as JSON, each once: a batch may have 100,000 files that are read alike.
+    pub readings: Vec<serde_json::Value>,
     pub files: Vec<ManifestFile>,
     pub segments: Vec<ManifestSegment>,
     pub data_files: Vec<DataFile>,
@@ -94,8 +96,8 @@ pub struct ManifestFile {
     pub stat: FileStat,
     /// Of the whole file as it lies on disk; known once all of it was read.
     pub fingerprint: Option<Digest>,
-    /// `format::ReadingSettings` as JSON, fixed at the file's first segment.
-    pub settings: serde_json::Value,
+    /// Index into `readings`: how the file is read, fixed at its first segment.
+    pub reading: u32,
     /// The file's size in decompressed bytes; known once all of it was read.
     pub decoded: Option<u64>,
     /// Why the rest of the file is missing: it is quarantined once what is whole of it is committed.
@@ -257,6 +259,13 @@ impl Manifest {
 
 impl Membership {
     fn check(&self) -> Result<(), ManifestText> {
+        if self
+            .files
+            .iter()
+            .any(|file| file.reading as usize >= self.readings.len())
+        {
+            return Err(ManifestText("a file points outside".into()));
+        }
         for segment in &self.segments {
             if segment.file as usize >= self.files.len() || segment.to < segment.from {
                 return Err(ManifestText("a segment points outside".into()));

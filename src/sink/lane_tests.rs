@@ -128,7 +128,7 @@ fn segment(name: &str, from: u64, text: &str) -> SegmentData {
         size: 1,
         mtime_ns: 1,
     };
-    let row = FileRow::fresh(FileId(1), path, stat, serde_json::Value::Null, 0);
+    let row = FileRow::fresh(FileId(1), path, stat, serde_json::Value::Null.into(), 0);
     SegmentData {
         context: Arc::new(context),
         row: Arc::new(row),

@@ -456,20 +456,23 @@ impl Source {
         })
     }
 
-    fn settings_json(&mut self, settings: &ReadingSettings) -> Result<serde_json::Value, Stop> {
+    fn settings_json(
+        &mut self,
+        settings: &ReadingSettings,
+    ) -> Result<Arc<serde_json::Value>, Stop> {
         if let Some((_, json)) = self
             .settings_json
             .iter()
             .find(|(compression, _)| *compression == settings.compression)
         {
-            return Ok(json.clone());
+            return Ok(Arc::clone(json));
         }
-        let json = serde_json::to_value(settings).map_err(|e| Stop::Failed {
+        let json = Arc::new(serde_json::to_value(settings).map_err(|e| Stop::Failed {
             message: format!("reading settings cannot be written as JSON: {e}"),
             transient: false,
-        })?;
+        })?);
         self.settings_json
-            .push((settings.compression, json.clone()));
+            .push((settings.compression, Arc::clone(&json)));
         Ok(json)
     }
 
@@ -667,7 +670,7 @@ pub(super) fn segment_of(file: FileId, framed: &Framed, last: bool) -> Segment {
 
 /// The settings that were fixed for a file when it was first read.
 pub(super) fn settings_of(row: &FileRow) -> Result<ReadingSettings, Stop> {
-    serde_json::from_value(row.settings.clone()).map_err(|e| Stop::Failed {
+    serde_json::from_value((*row.settings).clone()).map_err(|e| Stop::Failed {
         message: format!(
             "the journal's reading settings of `{}` cannot be read: {e}",
             row.path

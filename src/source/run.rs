@@ -42,7 +42,7 @@ pub struct Source {
     /// `None` before the first episode.
     pub(super) known: Option<KnownPaths>,
     /// `ReadingSettings` as JSON, per compression found.
-    pub(super) settings_json: Vec<(Compression, serde_json::Value)>,
+    pub(super) settings_json: Vec<(Compression, Arc<serde_json::Value>)>,
     /// Contents handed out in this episode, where `same_content` asks for them.
     pub(super) contents: HashMap<(u64, Digest), u64>,
     /// Rows of skipped files, to be journaled together.

@@ -137,7 +137,7 @@ impl SegmentReader {
         {
             return Ok(Arc::clone(context));
         }
-        let settings = serde_json::from_value(row.settings.clone()).map_err(|e| {
+        let settings = serde_json::from_value((*row.settings).clone()).map_err(|e| {
             JournalError::Refused(format!(
                 "the reading settings of `{}` cannot be read: {e}",
                 row.path

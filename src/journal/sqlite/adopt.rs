@@ -4,6 +4,8 @@
 //! beginning no adopted manifest holds (an older journal's, whose manifests were not given) begins where it is first met: its
 //! own journal would not have staged that segment unless all before it was staged.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, params};
 
 use super::batches;
@@ -190,7 +192,7 @@ impl Adopter<'_> {
     }
 
     fn insert(&mut self, file: &ManifestFile, id: FileId, begin: u64) -> Done<()> {
-        let row = row_of(id, &file.path, file);
+        let row = row_of(id, &file.path, file, self.manifest);
         let fresh = Fresh {
             state: FileState::Reading,
             put_end: begin,
@@ -251,27 +253,18 @@ impl Adopter<'_> {
     }
 }
 
-fn row_of(id: FileId, path: &RelativePath, file: &ManifestFile) -> FileRow {
+/// What the manifest says of the file, with nothing of it committed yet. The manifest was checked: the index is good.
+fn row_of(id: FileId, path: &RelativePath, file: &ManifestFile, manifest: &Manifest) -> FileRow {
+    let readings = manifest.membership().map(|membership| &membership.readings);
+    let settings = readings
+        .and_then(|readings| readings.get(file.reading as usize))
+        .cloned()
+        .unwrap_or_default();
     FileRow {
-        id,
-        path: path.clone(),
-        stat: file.stat,
-        state: FileState::Reading,
-        settings: file.settings.clone(),
         header: file.header.clone(),
-        put_end: 0,
-        checkpoint: 0,
         decoded: file.decoded,
         fingerprint: file.fingerprint,
         torn: file.torn.clone(),
-        records: 0,
-        rejected: 0,
-        rejected_bytes: 0,
-        skipped_bytes: 0,
-        reason: None,
-        skipped: false,
-        retire_target: None,
-        quarantined_to: None,
-        changed_ns: 0,
+        ..FileRow::fresh(id, path.clone(), file.stat, Arc::new(settings), 0)
     }
 }

@@ -1,6 +1,7 @@
 //! Rows to values and back. What is read back is input: each value is checked before it is believed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -142,7 +143,7 @@ pub(super) struct Stored {
 /// Reads file rows; settings and headers, which repeat, are looked up and parsed once.
 pub(super) struct FileReader<'c> {
     conn: &'c Connection,
-    settings: HashMap<i64, serde_json::Value>,
+    settings: HashMap<i64, Arc<serde_json::Value>>,
     headers: HashMap<i64, Vec<String>>,
 }
 
@@ -232,12 +233,12 @@ impl<'c> FileReader<'c> {
         stored.check(at)
     }
 
-    fn settings(&mut self, at: At, id: i64) -> Done<serde_json::Value> {
+    fn settings(&mut self, at: At, id: i64) -> Done<Arc<serde_json::Value>> {
         if let Some(known) = self.settings.get(&id) {
-            return Ok(known.clone());
+            return Ok(Arc::clone(known));
         }
-        let value = at.json("settings", &self.reading(at, "settings", id)?)?;
-        self.settings.insert(id, value.clone());
+        let value = Arc::new(at.json("settings", &self.reading(at, "settings", id)?)?);
+        self.settings.insert(id, Arc::clone(&value));
         Ok(value)
     }
 
