@@ -121,7 +121,7 @@ fn join<T>(result: std::thread::Result<Result<T, Halt>>) -> Result<T, Halt> {
 }
 
 fn channel_bytes(memory: u64) -> usize {
-    usize::try_from((memory / 32).clamp(2 << 20, 16 << 20)).unwrap_or(16 << 20)
+    usize::try_from((memory / 128).clamp(1 << 20, 4 << 20)).unwrap_or(4 << 20)
 }
 
 /// What the channel and the source leave, shared by the lanes that a batch uses.

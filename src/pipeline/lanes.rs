@@ -12,7 +12,7 @@ use crate::channel::SegmentData;
 use crate::sink::{BatchContext, Lane, LaneGauge, LaneResult, SinkError};
 
 /// Bytes of segments that may wait with one lane; one segment is always let in.
-const LANE_QUEUE_BYTES: usize = 4 << 20;
+const LANE_QUEUE_BYTES: usize = 2 << 20;
 
 enum Work {
     Open(Box<BatchContext>, usize),
