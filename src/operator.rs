@@ -12,7 +12,7 @@ use crate::format::ReadingSettings;
 use crate::journal::{BatchRow, FileRow, FileState, Journal, Request};
 use crate::lake::Lake;
 use crate::pipeline::{Halt, random_id, read_claim, write_claim};
-use crate::protocol::{BatchState, Manifest, ManifestBody};
+use crate::protocol::{BatchState, Manifest, ManifestBody, Tombstone};
 use crate::segment::{BatchNumber, FileStat};
 use crate::spool::{Claim, Spool};
 
@@ -77,7 +77,11 @@ fn adopt(journal: &dyn Journal, place: &Place) -> Result<String, Halt> {
     if let Some(claim) = &before
         && claim.journal != journal.id()
     {
-        crate::rebuild::close_foreign(lake, &claim.pipeline, claim.journal, journal.id())?;
+        let tombstone = Tombstone {
+            successor: journal.id(),
+            adopted: true,
+        };
+        crate::rebuild::close(lake, &claim.pipeline, claim.journal, &tombstone)?;
     }
     let known = journal
         .pipelines()?

@@ -261,7 +261,16 @@ pub fn rebuild(config: &Config, places: &[Place], beliefs: Vec<Belief>) -> Resul
     let mut beliefs = beliefs;
     for belief in &mut beliefs {
         let place = place_of(places, &belief.pipeline)?;
-        close(place.lake.as_ref(), belief, id)?;
+        let tombstone = Tombstone {
+            successor: id,
+            adopted: false,
+        };
+        close(
+            place.lake.as_ref(),
+            &belief.pipeline,
+            belief.journal,
+            &tombstone,
+        )?;
         // What an old agent wrote before it met the tombstone is believed too.
         let again = believe_one(place)?
             .ok_or_else(|| Halt::Stopped("the claim vanished during the rebuild".into()))?;
@@ -309,62 +318,35 @@ fn place_of<'a>(places: &'a [Place], pipeline: &str) -> Result<&'a Place, Halt> 
         .ok_or_else(|| Halt::Bug(format!("no place of pipeline `{pipeline}`")))
 }
 
-/// A tombstone at the next free number of the journal that the claim names. A number that is taken meanwhile means that an
-/// old agent is alive: the next one is tried, and what it wrote is read again afterwards.
-fn close(lake: &dyn Lake, belief: &Belief, successor: JournalId) -> Result<(), Halt> {
-    let mut number = highest(lake, &belief.pipeline, belief.journal)?.next();
+/// A tombstone at the journal's next free number. A number that is taken meanwhile means that an agent of it is alive: the next
+/// one is tried, and who rebuilds reads again afterwards what it wrote.
+pub fn close(
+    lake: &dyn Lake,
+    pipeline: &str,
+    journal: JournalId,
+    tombstone: &Tombstone,
+) -> Result<(), Halt> {
+    let mut number = highest(lake, pipeline, journal)?.next();
     for _ in 0..1_000 {
-        let tombstone = Manifest {
+        let manifest = Manifest {
             format: MANIFEST_FORMAT,
-            pipeline: belief.pipeline.clone(),
-            journal: belief.journal,
+            pipeline: pipeline.to_owned(),
+            journal,
             batch: number,
             revision: 0,
             committed: BatchNumber(0),
             lake: lake.identity().to_owned(),
-            body: ManifestBody::Tombstone(Tombstone {
-                successor,
-                adopted: false,
-            }),
+            body: ManifestBody::Tombstone(tombstone.clone()),
         };
-        let path = naming::manifest_path(&belief.pipeline, belief.journal, number, 0);
-        if lake.create(&path, &tombstone.to_json())? == Created::Ours {
+        let path = naming::manifest_path(pipeline, journal, number, 0);
+        if lake.create(&path, &manifest.to_json())? == Created::Ours {
             return Ok(());
         }
         number = number.next();
     }
     Err(Halt::Stopped(format!(
-        "journal {} of pipeline `{}` cannot be closed: an agent keeps writing; stop it first",
-        belief.journal, belief.pipeline
+        "journal {journal} of pipeline `{pipeline}` cannot be closed: an agent keeps writing; stop it first"
     )))
-}
-
-/// Puts a tombstone for a journal that `adopt` takes a spool away from.
-pub fn close_foreign(
-    lake: &dyn Lake,
-    pipeline: &str,
-    journal: JournalId,
-    successor: JournalId,
-) -> Result<(), Halt> {
-    let number = highest(lake, pipeline, journal)?.next();
-    let tombstone = Manifest {
-        format: MANIFEST_FORMAT,
-        pipeline: pipeline.to_owned(),
-        journal,
-        batch: number,
-        revision: 0,
-        committed: BatchNumber(0),
-        lake: lake.identity().to_owned(),
-        body: ManifestBody::Tombstone(Tombstone {
-            successor,
-            adopted: true,
-        }),
-    };
-    lake.create(
-        &naming::manifest_path(pipeline, journal, number, 0),
-        &tombstone.to_json(),
-    )?;
-    Ok(())
 }
 
 fn highest(lake: &dyn Lake, pipeline: &str, journal: JournalId) -> Result<BatchNumber, Halt> {

@@ -13,7 +13,9 @@ use crate::protocol::{
     ManifestSegment, Membership, RollReason,
 };
 use crate::segment::{BatchNumber, FileId, JournalId, Segment};
-use crate::sink::{BatchContext, LaneGauge, LaneResult, RejectsMax, RollSettings};
+use crate::sink::{
+    BatchContext, LaneGauge, LaneResult, RejectsMax, RollSettings, SegmentOutcome, encoder_versions,
+};
 
 struct OpenFile {
     row: Arc<FileRow>,
@@ -185,7 +187,7 @@ impl OpenBatch {
         facts: BatchFacts,
         results: Vec<Option<LaneResult>>,
     ) -> Result<StageRequest, Halt> {
-        let mut outcomes: Vec<std::vec::IntoIter<_>> = Vec::with_capacity(results.len());
+        let mut outcomes = Vec::with_capacity(results.len());
         let mut data_files: Vec<DataFile> = Vec::new();
         for result in results {
             let result = result.unwrap_or(LaneResult {
@@ -196,31 +198,7 @@ impl OpenBatch {
             data_files.extend(result.files);
         }
         data_files.sort_by_key(|file| file.number);
-        let mut segments = Vec::with_capacity(self.segments.len());
-        for open in self.segments {
-            let outcome = outcomes
-                .get_mut(open.lane as usize)
-                .and_then(Iterator::next)
-                .ok_or_else(|| Halt::Bug("a lane lost a segment".into()))?;
-            segments.push(ManifestSegment {
-                file: open.file,
-                from: open.segment.from,
-                to: open.segment.to,
-                line: open.segment.line,
-                records: open.segment.records,
-                rejected: outcome.rejected,
-                rejected_bytes: outcome.rejected_bytes,
-                skipped_bytes: outcome.skipped_bytes,
-                last: open.segment.last,
-                digest: open.segment.digest,
-                lane: open.lane,
-            });
-        }
-        if outcomes.iter_mut().any(|rest| rest.next().is_some()) {
-            return Err(Halt::Bug(
-                "a lane has more segments than it was given".into(),
-            ));
-        }
+        let segments = manifest_segments(self.segments, outcomes)?;
         balance(self.context.batch, &segments, &data_files)?;
         let (schema_version, schema) = self.context.schemas.settle();
         let manifest = Manifest {
@@ -247,10 +225,7 @@ impl OpenBatch {
                         .map_err(|e| Halt::Bug(format!("schema: {e}")))?,
                     path: facts.path,
                     timezone: facts.timezone,
-                    tzdb: jiff::tz::db()
-                        .available()
-                        .next()
-                        .map_or_else(String::new, |_| tzdb_version()),
+                    tzdb: tzdb_version(),
                     batch_time_ns: self.context.batch_time_ns,
                     zone_of_times: self.context.schemas.settings.timezone.clone(),
                     timestamp_unit: self
@@ -261,7 +236,7 @@ impl OpenBatch {
                         .as_str()
                         .to_owned(),
                     format: facts.format,
-                    versions: VERSIONS.to_owned(),
+                    versions: encoder_versions(),
                 },
                 lost_files: Vec::new(),
             }),
@@ -279,6 +254,39 @@ impl OpenBatch {
             schemas: self.context.schemas.fresh(),
         })
     }
+}
+
+/// The facts of the segments, each with what its lane says became of it; every lane says one thing for each that it was given.
+fn manifest_segments(
+    open_segments: Vec<OpenSegment>,
+    mut outcomes: Vec<std::vec::IntoIter<SegmentOutcome>>,
+) -> Result<Vec<ManifestSegment>, Halt> {
+    let mut segments = Vec::with_capacity(open_segments.len());
+    for open in open_segments {
+        let outcome = outcomes
+            .get_mut(open.lane as usize)
+            .and_then(Iterator::next)
+            .ok_or_else(|| Halt::Bug("a lane lost a segment".into()))?;
+        segments.push(ManifestSegment {
+            file: open.file,
+            from: open.segment.from,
+            to: open.segment.to,
+            line: open.segment.line,
+            records: open.segment.records,
+            rejected: outcome.rejected,
+            rejected_bytes: outcome.rejected_bytes,
+            skipped_bytes: outcome.skipped_bytes,
+            last: open.segment.last,
+            digest: open.segment.digest,
+            lane: open.lane,
+        });
+    }
+    if outcomes.iter_mut().any(|rest| rest.next().is_some()) {
+        return Err(Halt::Bug(
+            "a lane has more segments than it was given".into(),
+        ));
+    }
+    Ok(segments)
 }
 
 /// I9 balanced, before anything is staged: every record that the source framed is in a data file or a reject file.
@@ -301,13 +309,6 @@ fn balance(
         "batch {batch} was framed as {framed} records, of which {rejected} were rejected, but its files hold {data} records and {rejects} rejects; nothing was landed: please report this with the spooled files' formats"
     )))
 }
-
-/// Counted up by hand whenever decoding or encoding comes to mean something else.
-const VERSIONS: &str = concat!(
-    "lakeward ",
-    env!("CARGO_PKG_VERSION"),
-    ", decoder 1, encoder 1"
-);
 
 /// The time zone database's own version, from the file that distributions ship beside it.
 fn tzdb_version() -> String {

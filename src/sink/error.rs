@@ -85,8 +85,9 @@ impl SinkError {
 #[must_use]
 pub fn encoder_versions() -> String {
     format!(
-        "lakeward {}, encoder {}",
+        "lakeward {}, decoder {}, encoder {}",
         env!("CARGO_PKG_VERSION"),
+        crate::format::decode::DECODER_VERSION,
         crate::format::encode::ENCODER_VERSION
     )
 }
