@@ -280,6 +280,7 @@ pub fn first_schema(settings: &SchemaSettings, template: &crate::sink::PathTempl
                 name: name.to_owned(),
                 key: name.to_owned(),
                 data_type: crate::schema::DataType::String,
+                folds: false,
             });
         }
     }

@@ -185,6 +185,7 @@ impl Parser<'_> {
                 key: name.clone(),
                 name,
                 data_type: self.data_type(depth + 1)?,
+                folds: false,
             });
             if !self.eat(',') {
                 break;

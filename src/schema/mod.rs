@@ -47,6 +47,10 @@ pub struct Field {
     /// The key in the input, byte for byte as it is decoded.
     pub key: String,
     pub data_type: DataType,
+    /// Given by its folded name, so it also takes keys that fold to that and are no other field's: `Flight Date` lands in a given
+    /// `flight_date`. Inferred fields take their own key alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub folds: bool,
 }
 
 /// What a column holds that no record brings.
@@ -283,10 +287,14 @@ fn folded_fields<'a>(
     mut taken: Taken,
 ) -> Vec<Field> {
     given
-        .map(|(key, data_type)| Field {
-            name: taken.name(key, names),
-            key: key.to_owned(),
-            data_type: data_type.folded(names),
+        .map(|(key, data_type)| {
+            let name = taken.name(key, names);
+            Field {
+                folds: names == Names::Hive && name == key,
+                name,
+                key: key.to_owned(),
+                data_type: data_type.folded(names),
+            }
         })
         .collect()
 }
@@ -310,12 +318,6 @@ impl Schema {
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Field> {
         self.columns.iter().find(|column| column.name == name)
-    }
-
-    /// The data column that this input key lands in.
-    #[must_use]
-    pub fn column_of_key(&self, key: &str) -> Option<&Field> {
-        self.columns.iter().find(|column| column.key == key)
     }
 
     /// The type of what a path template may name: `region`, `geo.lat`, a path column, `_file`. A dot inside a column's own name
@@ -427,10 +429,8 @@ mod tests {
                 "_file string",
             ]
         );
-        assert_eq!(
-            schema.column_of_key("CREATEDAT").unwrap().name,
-            "createdat_2"
-        );
+        let folds: Vec<bool> = schema.columns.iter().map(|column| column.folds).collect();
+        assert_eq!(folds, [false, false, true, false, true]);
         assert_eq!(schema.type_of("geo.lat_2"), Some(DataType::Int));
         assert_eq!(schema.type_of("geo.x"), None);
         assert_eq!(schema.type_of("region"), Some(DataType::String));

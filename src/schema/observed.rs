@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 
-use super::{DataType, Field, Names, Schema, Taken};
+use super::{DataType, Field, Names, Schema, Taken, fold_name};
 
 /// How deep types nest.
 pub const TYPE_DEPTH_MAX: usize = 16;
@@ -145,12 +145,17 @@ fn widen_fields(
     depth: usize,
 ) {
     let mut lookup = HashMap::new();
+    let mut folded = HashMap::new();
     for (i, field) in fields.iter().enumerate() {
         taken.take(&field.name);
         lookup.insert(field.key.clone(), i);
+        if field.folds {
+            folded.insert(field.name.clone(), i);
+        }
     }
     for (key, observed) in &seen.fields {
-        if let Some(&known) = lookup.get(key) {
+        let known = lookup.get(key).or_else(|| folded.get(&fold_name(key)));
+        if let Some(&known) = known {
             widen_type(&mut fields[known].data_type, observed, how, left, depth);
         } else if *left > 0
             && let Some(data_type) = observed.data_type(how, left, depth)
@@ -159,6 +164,7 @@ fn widen_fields(
                 name: taken.name(key, how.names),
                 key: key.clone(),
                 data_type,
+                folds: false,
             });
         }
     }
@@ -294,11 +300,13 @@ mod tests {
                     name: "a".into(),
                     key: "a".into(),
                     data_type: parse_type("struct<x:int>").unwrap(),
+                    folds: false,
                 },
                 Field {
                     name: "b".into(),
                     key: "b".into(),
                     data_type: DataType::Int,
+                    folds: false,
                 },
             ],
             path_columns: vec!["p".into()],

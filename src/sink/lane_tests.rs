@@ -37,6 +37,7 @@ fn columns(columns: &[(&str, DataType)]) -> Schema {
                 name: (*name).into(),
                 key: (*name).into(),
                 data_type: data_type.clone(),
+                folds: false,
             })
             .collect(),
         path_columns: Vec::new(),
@@ -490,6 +491,7 @@ fn a_new_schema_version_begins_new_parquet_files_and_rows_that_waited_get_null_c
             name: "new".into(),
             key: "new".into(),
             data_type: DataType::String,
+            folds: false,
         });
     });
     lane.take(&segment("a", 0, &text(6000))).unwrap();

@@ -13,7 +13,8 @@
 //! | `struct`, `array`, `map` | objects, arrays, objects; out of CSV their JSON text |
 //!
 //! An element that does not fit is NULL in its place, and the value of the whole column is rescued. Duplicate keys inside
-//! a struct or a map: the last counts, and the whole is rescued.
+//! a struct or a map: the last counts, and the whole is rescued. Of two keys for one given column, that which is spelled as
+//! the column counts.
 
 use std::collections::HashMap;
 
@@ -362,10 +363,14 @@ fn append_fields(
             continue;
         };
         before = Some(found);
+        let is_key = level.slots[found].is_key(name);
         let column = &mut level.slots[found].column;
         if column.len() > row {
-            column.truncate(row);
             fits = false;
+            if !is_key {
+                continue;
+            }
+            column.truncate(row);
         }
         column.pad(row);
         fits &= append(column, scanned, value, rules)?;

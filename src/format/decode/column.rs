@@ -16,7 +16,7 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffe
 use arrow::datatypes::{DataType as ArrowType, FieldRef};
 use arrow::error::ArrowError;
 
-use crate::schema::{DataType, Field};
+use crate::schema::{DataType, Field, fold_name};
 
 /// Bits with a count of those that are not set.
 #[derive(Default)]
@@ -359,7 +359,7 @@ impl Column {
                 if text.binary {
                     Arc::new(BinaryArray::try_new(offsets, data, nulls)?)
                 } else {
-                    Arc::new(StringArray::try_new(offsets, data, nulls)?)
+                    strings(offsets, data, nulls)?
                 }
             }
             Values::Struct(level) => {
@@ -415,6 +415,26 @@ impl Column {
     }
 }
 
+/// Texts as an array. Arrow would read each byte once more to see that it is UTF-8; debug builds let it.
+fn strings(
+    offsets: OffsetBuffer<i32>,
+    data: Buffer,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef, ArrowError> {
+    if cfg!(debug_assertions) {
+        return Ok(Arc::new(StringArray::try_new(offsets, data, nulls)?));
+    }
+    #[expect(
+        unsafe_code,
+        reason = "checking again what the decoder has checked costs 2 % of a run"
+    )]
+    // SAFETY: a text is appended whole: a record of a segment or a value of a path, both checked to be UTF-8, or a part of one that
+    // begins and ends beside ASCII (a quote, a delimiter, a digit), or what `text::unescape` makes of such a part,
+    // which refuses lone surrogates. `Column::truncate` cuts at the offsets of whole rows only, and `Offsets` never fall and end at the data's length.
+    let array = unsafe { StringArray::new_unchecked(offsets, data, nulls) };
+    Ok(Arc::new(array))
+}
+
 fn mismatch(data_type: &ArrowType) -> ArrowError {
     ArrowError::SchemaError(format!("a column is not of its type {data_type}"))
 }
@@ -444,11 +464,20 @@ pub(super) struct Slot {
     follower: u32,
 }
 
+impl Slot {
+    /// Whether this is its own key, and not another that folds to it.
+    pub(super) fn is_key(&self, key: &[u8]) -> bool {
+        same(&self.key, key)
+    }
+}
+
 /// The columns of a schema or the fields of a struct.
 #[derive(Default)]
 pub(super) struct Level {
     pub(super) slots: Vec<Slot>,
     lookup: HashMap<Box<[u8]>, u32>,
+    /// By name, the slots that also take keys that fold to it.
+    folded: HashMap<String, u32>,
     /// The slot whose key came first last time.
     first: u32,
 }
@@ -463,6 +492,9 @@ impl Level {
             }
             let key: Box<[u8]> = field.key.as_bytes().into();
             self.lookup.insert(key.clone(), i as u32);
+            if field.folds {
+                self.folded.insert(field.name.clone(), i as u32);
+            }
             self.slots.push(Slot {
                 key,
                 column: Column::new(&field.data_type),
@@ -486,12 +518,30 @@ impl Level {
         {
             return Some(guess);
         }
-        let found = *self.lookup.get(key)?;
+        let found = self.look_up(key)?;
         match before {
             Some(before) => self.slots[before].follower = found,
             None => self.first = found,
         }
         Some(found as usize)
+    }
+
+    fn look_up(&mut self, key: &[u8]) -> Option<u32> {
+        /// Other spellings that are remembered, of the many that an input may have.
+        const SPELLINGS_MAX: usize = 1000;
+        if let Some(found) = self.lookup.get(key) {
+            return Some(*found);
+        }
+        if self.folded.is_empty() {
+            return None;
+        }
+        let found = *self
+            .folded
+            .get(&fold_name(std::str::from_utf8(key).ok()?))?;
+        if self.lookup.len() < self.slots.len() + SPELLINGS_MAX {
+            self.lookup.insert(key.into(), found);
+        }
+        Some(found)
     }
 
     pub(super) fn truncate(&mut self, len: usize) {

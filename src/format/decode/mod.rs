@@ -44,7 +44,7 @@ use crate::schema::{NewColumns, Schema, SchemaRegistry};
 use crate::segment::{BatchNumber, RelativePath, Segment};
 
 /// Of the decoding rules; recorded with each batch, so that a re-encode can be told to be the same or not.
-pub const DECODER_VERSION: u32 = 1;
+pub const DECODER_VERSION: u32 = 2;
 
 /// How much of a rejected record is kept.
 pub const REJECT_RAW_MAX: usize = 64 * 1024;

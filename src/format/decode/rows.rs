@@ -124,6 +124,10 @@ impl Rows {
             }
             let slot = &mut self.level.slots[found];
             if slot.column.len() > row {
+                if !slot.is_key(name) {
+                    self.rescue_pair(scanned, pair);
+                    continue;
+                }
                 slot.column.truncate(row);
                 let earlier = slot.last;
                 if earlier != NONE {
@@ -199,6 +203,12 @@ impl Rows {
             }
             let slot = &mut self.level.slots[found];
             if slot.column.len() > row {
+                if !slot.is_key(name.as_bytes()) {
+                    if let Some(text) = text {
+                        self.rescue_text(name, text);
+                    }
+                    continue;
+                }
                 slot.column.truncate(row);
                 let earlier = slot.last;
                 if earlier != NONE

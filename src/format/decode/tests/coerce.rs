@@ -292,6 +292,30 @@ fn a_part_that_does_not_fit_is_null_and_the_whole_value_is_rescued() {
 }
 
 #[test]
+fn a_given_column_takes_keys_that_fold_to_its_name() {
+    let types = [("flight_date", "date"), ("geo", "struct<lat_n:int>")];
+    let settings = given(&types, NewColumns::Rescue);
+    let decoded = decode(
+        &settings,
+        concat!(
+            "{\"Flight Date\":\"2026-11-29\",\"GEO\":{\"Lat N\":1}}\n",
+            "{\"flight_date\":\"2026-11-28\",\"Flight Date\":\"2026-11-29\"}\n",
+            "{\"Flight Date\":\"2026-11-29\",\"flight_date\":\"2026-11-28\"}\n",
+            "{\"geo\":{\"LAT N\":2,\"lat_n\":3}}\n",
+        ),
+    );
+    assert_eq!(
+        decoded.rows(),
+        [
+            "flight_date=2026-11-29 geo={lat_n: 1}",
+            "flight_date=2026-11-28 _rescued={\"Flight Date\":\"2026-11-29\"}",
+            "flight_date=2026-11-28 _rescued={\"Flight Date\":\"2026-11-29\"}",
+            "geo={lat_n: 3} _rescued={\"geo\":{\"LAT N\":2,\"lat_n\":3}}",
+        ]
+    );
+}
+
+#[test]
 fn of_a_key_twice_the_last_is_the_columns_and_the_others_are_rescued() {
     let settings = given(&[("a", "int"), ("b", "string")], NewColumns::Rescue);
     let decoded = decode(

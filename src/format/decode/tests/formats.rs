@@ -139,6 +139,18 @@ fn csv_fields_land_by_name_and_what_does_not_match_the_header_is_a_reject() {
 }
 
 #[test]
+fn a_header_of_words_lands_in_given_columns() {
+    let mut context = context(InputFormat::Csv);
+    context.header = Some(["Flight Date", "Seats"].map(str::to_owned).into());
+    let settings = given(
+        &[("seats", "int"), ("flight_date", "date")],
+        NewColumns::Rescue,
+    );
+    let decoded = decode_as(&settings, &context, b"Flight Date,Seats\n2026-11-29,7\n");
+    assert_eq!(decoded.rows(), ["seats=7 flight_date=2026-11-29"]);
+}
+
+#[test]
 fn a_csv_header_is_skipped_only_where_the_file_begins() {
     let mut context = context(InputFormat::Tsv);
     context.settings.csv.delimiter = b'\t';

@@ -262,7 +262,7 @@ fn hints_keep_their_type_and_gain_fields() {
         NewColumns::Add,
     )
     .columns;
-    let line = b"{\"i\":1,\"o\":{\"x\":1,\"y\":1},\"new\":[{\"k\":true}]}";
+    let line = b"{\"I\":1,\"o\":{\"X\":1,\"y\":1},\"new\":[{\"k\":true}]}";
     let schema = infer(&settings, &context(InputFormat::Ndjson), line);
     assert_eq!(
         columns(&schema),
