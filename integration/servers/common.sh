@@ -9,6 +9,8 @@ duckdb_version=2.0.1
 pyarrow_version=26.0.1
 # The oldest NameNode that a user may still have.
 hadoop_old_version=2.7.3
+hive_version=2.3.9
+spark_version=3.5.8
 
 cache=${XDG_CACHE_HOME:-${HOME:?HOME or XDG_CACHE_HOME must be set}/.cache}/lakeward
 minio=$cache/bin/minio-$minio_version
@@ -16,9 +18,11 @@ weed=$cache/bin/weed-$weed_version
 readers_dir=$cache/readers-duckdb-$duckdb_version-pyarrow-$pyarrow_version
 
 hadoop_old=$cache/hadoop-$hadoop_old_version
+hive=$cache/hive-$hive_version
+spark=$cache/spark-$spark_version
 
 # All that there are, in the order in which they are started.
-servers=(minio seaweedfs weak hdfs_old)
+servers=(minio seaweedfs weak hdfs_old hive)
 
 java_needed="Hadoop and Hive need Java 17: install openjdk-17-jdk-headless, or set JAVA_HOME."
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Obtains the servers and readers of the integration tests.
 #
-#   fetch.sh [minio|seaweedfs|weak|hdfs_old|duckdb|all]...
+#   fetch.sh [minio|seaweedfs|weak|hdfs_old|hive|spark|duckdb|all]...
 #
 # Everything goes to ${XDG_CACHE_HOME:-$HOME/.cache}/lakeward/, with its version
 # in its name, so a changed pin in common.sh fetches anew and a second call does nothing:
 #   bin/minio-VERSION  bin/weed-VERSION  readers/bin/python (DuckDB, pyarrow)
 #   hadoop-VERSION/{jars,web,name}  the last an empty file system's metadata
+#   hive-VERSION/{jars,loopback}  spark-VERSION/bin/python (pyspark)
 # "all" (the default) passes over a server which LAKEWARD_TEST_WITHOUT names, or
 # of which LAKEWARD_TEST_MINIO / _SEAWEEDFS / _READERS tells that one is there.
 # Calls at the same time wait for each other. It fails with one sentence on stderr
@@ -181,7 +182,7 @@ jars() {
   } >"$scratch/maven/pom.xml"
   try "$log" env JAVA_HOME="${java%/bin/java}" mvn -B -q -f "$scratch/maven/pom.xml" \
     -Dmaven.repo.local="$scratch/maven/repository" -Dmaven.artifact.threads=8 \
-    "$maven_copy" -DincludeScope=runtime -DoutputDirectory="$to" -DuseBaseVersion=true
+    "$maven_copy" -DincludeScope=runtime -DexcludeTypes=pom -DoutputDirectory="$to" -DuseBaseVersion=true
 }
 
 # get_hadoop DIR VERSION COORDINATES...
@@ -213,6 +214,42 @@ get_hadoop_old() {
     org.apache.httpcomponents:httpcore:4.2.5 javax.xml.bind:jaxb-api:2.3.1
 }
 
+# get_hive: with Hadoop's own way of running jobs in one process, and without HBase,
+# what no longer is anywhere, and a second backend for logs.
+get_hive() {
+  [[ ! -e $hive/complete ]] || return 0
+  echo "fetching Hive $hive_version"
+  rm -rf "$hive"
+  local part
+  local -a parts=()
+  for part in common hdfs mapreduce-client-common mapreduce-client-jobclient; do
+    parts+=("org.apache.hadoop:hadoop-$part:$hadoop_old_version")
+  done
+  jars "$hive/jars" "${parts[@]}" "org.apache.hive:hive-"{cli,exec,metastore}":$hive_version" \
+    "org.apache.hive.hcatalog:hive-hcatalog-core:$hive_version" javax.xml.bind:jaxb-api:2.3.1 \
+    '!org.apache.hbase:*' '!org.pentaho:pentaho-aggdesigner-algorithm' '!jdk.tools:jdk.tools' \
+    '!org.slf4j:slf4j-log4j12' '!junit:junit' ||
+    fail "Hive $hive_version could not be had (see $log): see to it that mvn reaches its repository."
+  mkdir "$hive/loopback"
+  "$(java_of javac)" --release 8 -nowarn -d "$hive/loopback" -cp "$hive/jars/*" \
+    "$here/loopback/HiveAuthUtils.java" >>"$log" 2>&1 ||
+    fail "The loopback part of Hive could not be compiled (see $log): install openjdk-17-jdk-headless."
+  : >"$hive/complete"
+}
+
+get_spark() {
+  [[ ! -e $spark/complete ]] || return 0
+  local help="install python3 with venv"
+  need_java
+  command -v python3 >/dev/null || fail "Spark could not be had: $help."
+  echo "fetching Spark $spark_version"
+  rm -rf "$spark"
+  python3 -m venv "$spark" >>"$log" 2>&1 || fail "Spark could not be had (see $log): $help."
+  TMPDIR=$scratch try "$log" "$spark/bin/python" -m pip install --quiet --no-cache-dir "pyspark==$spark_version" ||
+    fail "Spark could not be had (see $log): $help."
+  : >"$spark/complete"
+}
+
 (($#)) || set -- all
 for what; do
   case $what in
@@ -220,6 +257,8 @@ for what; do
   seaweedfs) locked seaweedfs get_seaweedfs ;;
   weak) check_weak ;;
   hdfs_old) locked hadoop_old get_hadoop_old ;;
+  hive) locked hive get_hive ;;
+  spark) locked spark get_spark ;;
   duckdb) locked duckdb get_duckdb ;;
   all)
     # The small ones first: what fails, fails before the long build.
@@ -227,8 +266,10 @@ for what; do
     ! wanted seaweedfs || locked seaweedfs get_seaweedfs
     [[ -n ${LAKEWARD_TEST_READERS:-} ]] || locked duckdb get_duckdb
     ! wanted hdfs_old || locked hadoop_old get_hadoop_old
+    ! wanted hive || locked hive get_hive
+    ! wanted hive || locked spark get_spark
     ! wanted minio || locked minio build_minio
     ;;
-  *) fail "fetch.sh: no such thing as \"$what\"; give minio, seaweedfs, weak, hdfs_old, duckdb or all." ;;
+  *) fail "fetch.sh: no such thing as \"$what\"; give minio, seaweedfs, weak, hdfs_old, hive, spark, duckdb or all." ;;
   esac
 done

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Waits for Hadoop's servers, through their web pages; Python's standard library alone.
+"""Waits for Hadoop's and Hive's servers; Python's standard library alone.
 
   hadoop.py namenode WEB SECONDS PID           until it serves and lists its root
   hadoop.py datanode WEB NAMENODE_WEB SECONDS PID
                                                until it has registered at the NameNode
+  hadoop.py port PORT SECONDS PID              until this process listens on 127.0.0.1:PORT,
+                                               and nowhere else
 
 Gives up early if process PID is gone. Either may be asked for after a restart, in
 safe mode too.
@@ -12,6 +14,7 @@ safe mode too.
 import getpass
 import http.client
 import json
+import os
 import sys
 import time
 import urllib.error
@@ -62,11 +65,33 @@ def datanode(web, of):
     return None
 
 
+def port(number, pid):
+    """Looked up, not asked: a connection would be seen by the server, and an old
+    process on its way out would answer for the new one."""
+    own = set()
+    for fd in os.listdir("/proc/%s/fd" % pid):
+        try:
+            own.add(os.readlink("/proc/%s/fd/%s" % (pid, fd)))
+        except FileNotFoundError:
+            pass  # closed since
+    for table in "tcp", "tcp6":
+        with open("/proc/%s/net/%s" % (pid, table)) as f:
+            for line in f.readlines()[1:]:
+                word = line.split()
+                address, listens = word[1].rsplit(":", 1), word[3] == "0A"
+                if listens and int(address[1], 16) == int(number) and "socket:[%s]" % word[9] in own:
+                    # 127.0.0.1, and the same as seen by IPv6.
+                    return None if address[0].endswith("0100007F") else "it listens on other addresses too"
+    return "it does not listen yet"
+
+
 def main(args):
     if len(args) == 4 and args[0] == "namenode":
         ask, seconds, pid = lambda: namenode(args[1]), args[2], args[3]
     elif len(args) == 5 and args[0] == "datanode":
         ask, seconds, pid = lambda: datanode(args[1], args[2]), args[3], args[4]
+    elif len(args) == 4 and args[0] == "port":
+        ask, seconds, pid = lambda: port(args[1], args[3]), args[2], args[3]
     else:
         sys.exit(__doc__)
     end, last = time.monotonic() + float(seconds), "no answer"

@@ -59,7 +59,7 @@ haadmin) main=org.apache.hadoop.hdfs.tools.DFSHAAdmin ;;
 esac
 shift
 TEXT
-    printf 'exec %q -Xmx256m' "$java"
+    printf 'exec env LC_ALL=C.UTF-8 %q -Xmx256m' "$java"
     printf ' %q' "${java_flags[@]}" -cp "$at/client:$2/web:$2/jars/*"
     echo ' "$main" "$@"'
   } >"$at/hdfs"
@@ -98,10 +98,10 @@ hdfs() {
   hadoop_client "$name" "$hadoop"
   local class_path="$at/conf:$hadoop/web:$hadoop/jars/*"
   local name_url=http://127.0.0.1:$web data_url=http://127.0.0.1:$data_web
-  starter "${name}_namenode" "" \
+  starter "${name}_namenode" LC_ALL=C.UTF-8 \
     "$(quoted python3 "$here/hadoop.py" namenode "$name_url" 60)" \
     "$java" -Xmx256m "${java_flags[@]}" -cp "$class_path" org.apache.hadoop.hdfs.server.namenode.NameNode
-  starter "${name}_datanode" "" \
+  starter "${name}_datanode" LC_ALL=C.UTF-8 \
     "$(quoted python3 "$here/hadoop.py" datanode "$data_url" "$name_url" 60)" \
     "$java" -Xmx256m "${java_flags[@]}" -cp "$class_path" org.apache.hadoop.hdfs.server.datanode.DataNode
   export_line "$var" "hdfs://127.0.0.1:$rpc"

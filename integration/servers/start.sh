@@ -27,6 +27,8 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 . "$here/common.sh"
 # shellcheck source=integration/servers/hadoop.sh
 . "$here/hadoop.sh"
+# shellcheck source=integration/servers/hive.sh
+. "$here/hive.sh"
 
 (($# == 1)) || fail "usage: start.sh DIR"
 mkdir -p -- "$1"
@@ -136,8 +138,8 @@ endpoint_of() {
 # Writes the start files of all that are wanted, on ports picked now.
 prepare() {
   local -a port
-  mapfile -t port < <(python3 "$here/s3.py" ports 13)
-  ((${#port[@]} == 13)) || fail "No free loopback ports could be found."
+  mapfile -t port < <(python3 "$here/s3.py" ports 14)
+  ((${#port[@]} == 14)) || fail "No free loopback ports could be found."
   exports=() started=()
   if wanted minio; then
     [[ -x $minio ]] || fail "MinIO is not here: run integration/servers/fetch.sh minio first."
@@ -176,6 +178,13 @@ AWS_SECRET_ACCESS_KEY=$secret" "$ready" \
     [[ -n $java ]] || fail "$java_needed"
     [[ -e $hadoop_old/complete ]] || fail "Hadoop $hadoop_old_version is not here: run integration/servers/fetch.sh hdfs_old first."
     hdfs hdfs_old "$hadoop_old" "${port[@]:8:5}"
+  fi
+  if wanted hive; then
+    [[ -n $java ]] || fail "$java_needed"
+    [[ -e $hive/complete ]] || fail "Hive $hive_version is not here: run integration/servers/fetch.sh hive first."
+    [[ -e $spark/complete ]] || fail "Spark $spark_version is not here: run integration/servers/fetch.sh spark first."
+    hive hive "$hive" "${port[13]}" "$hive/loopback"
+    spark_client
   fi
 }
 
