@@ -9,7 +9,11 @@ duckdb_version=2.0.1
 pyarrow_version=26.0.1
 # The oldest NameNode that a user may still have.
 hadoop_old_version=2.7.3
+hadoop_new_version=3.5.0
 hive_version=2.3.9
+# The newest of which both the metastore and the command line can be had, and its Hadoop.
+hive_new_version=4.0.1
+hive_new_hadoop_version=3.3.6
 spark_version=3.5.8
 
 cache=${XDG_CACHE_HOME:-${HOME:?HOME or XDG_CACHE_HOME must be set}/.cache}/lakeward
@@ -18,11 +22,13 @@ weed=$cache/bin/weed-$weed_version
 readers_dir=$cache/readers-duckdb-$duckdb_version-pyarrow-$pyarrow_version
 
 hadoop_old=$cache/hadoop-$hadoop_old_version
+hadoop_new=$cache/hadoop-$hadoop_new_version
 hive=$cache/hive-$hive_version
+hive_new=$cache/hive-$hive_new_version
 spark=$cache/spark-$spark_version
 
 # All that there are, in the order in which they are started.
-servers=(minio seaweedfs weak hdfs_old hive)
+servers=(minio seaweedfs weak hdfs_old hdfs_new hive hive_new)
 
 java_needed="Hadoop and Hive need Java 17: install openjdk-17-jdk-headless, or set JAVA_HOME."
 

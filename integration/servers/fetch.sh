@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Obtains the servers and readers of the integration tests.
 #
-#   fetch.sh [minio|seaweedfs|weak|hdfs_old|hive|spark|duckdb|all]...
+#   fetch.sh [minio|seaweedfs|weak|hdfs_old|hdfs_new|hive|hive_new|spark|duckdb|all]...
 #
 # Everything goes to ${XDG_CACHE_HOME:-$HOME/.cache}/lakeward/, with its version
 # in its name, so a changed pin in common.sh fetches anew and a second call does nothing:
@@ -141,12 +141,14 @@ debian() {
     command -v "${pair%%:*}" >/dev/null || [[ -x /usr/sbin/${pair%%:*} ]] || missing+=("${pair##*:}")
   done
   ((${#missing[@]})) || return 0
-  ((EUID == 0)) && command -v apt-get >/dev/null ||
+  if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
     fail "This needs programs that are not here: install ${missing[*]} (names of Debian's packages)."
+  fi
   echo "installing ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
-  try "$log" apt-get -qq update && try "$log" apt-get -qq install -y --no-install-recommends "${missing[@]}" ||
+  if ! try "$log" apt-get -qq update || ! try "$log" apt-get -qq install -y --no-install-recommends "${missing[@]}"; then
     fail "Packages could not be installed (see $log): install ${missing[*]}."
+  fi
 }
 
 # need_java: sets java, javac too.
@@ -214,27 +216,44 @@ get_hadoop_old() {
     org.apache.httpcomponents:httpcore:4.2.5 javax.xml.bind:jaxb-api:2.3.1
 }
 
-# get_hive: with Hadoop's own way of running jobs in one process, and without HBase,
-# what no longer is anywhere, and a second backend for logs.
+get_hadoop_new() {
+  get_hadoop "$hadoop_new" "$hadoop_new_version" "org.apache.hadoop:hadoop-hdfs-client:$hadoop_new_version"
+}
+
+# get_hive DIR VERSION HADOOP_VERSION COORDINATES...: with Hadoop's way of running
+# jobs in one process; without HBase, what no longer is anywhere, all Hadoop in one
+# jar under other names, and a second backend for logs.
 get_hive() {
-  [[ ! -e $hive/complete ]] || return 0
-  echo "fetching Hive $hive_version"
-  rm -rf "$hive"
-  local part
-  local -a parts=()
+  local to=$1 version=$2 hadoop=$3 part
+  shift 3
+  echo "fetching Hive $version"
+  rm -rf "$to"
   for part in common hdfs mapreduce-client-common mapreduce-client-jobclient; do
-    parts+=("org.apache.hadoop:hadoop-$part:$hadoop_old_version")
+    set -- "$@" "org.apache.hadoop:hadoop-$part:$hadoop"
   done
-  jars "$hive/jars" "${parts[@]}" "org.apache.hive:hive-"{cli,exec,metastore}":$hive_version" \
-    "org.apache.hive.hcatalog:hive-hcatalog-core:$hive_version" javax.xml.bind:jaxb-api:2.3.1 \
+  jars "$to/jars" "$@" "org.apache.hive:hive-"{cli,exec,metastore}":$version" \
+    "org.apache.hive.hcatalog:hive-hcatalog-core:$version" javax.xml.bind:jaxb-api:2.3.1 \
     '!org.apache.hbase:*' '!org.pentaho:pentaho-aggdesigner-algorithm' '!jdk.tools:jdk.tools' \
-    '!org.slf4j:slf4j-log4j12' '!junit:junit' ||
-    fail "Hive $hive_version could not be had (see $log): see to it that mvn reaches its repository."
+    '!org.apache.hadoop:hadoop-client-api' '!org.apache.hadoop:hadoop-client-runtime' \
+    '!org.slf4j:slf4j-log4j12' '!org.slf4j:slf4j-reload4j' '!ch.qos.logback:*' '!junit:junit' ||
+    fail "Hive $version could not be had (see $log): see to it that mvn reaches its repository."
+}
+
+get_hive_old() {
+  [[ ! -e $hive/complete ]] || return 0
+  get_hive "$hive" "$hive_version" "$hadoop_old_version"
   mkdir "$hive/loopback"
   "$(java_of javac)" --release 8 -nowarn -d "$hive/loopback" -cp "$hive/jars/*" \
     "$here/loopback/HiveAuthUtils.java" >>"$log" 2>&1 ||
     fail "The loopback part of Hive could not be compiled (see $log): install openjdk-17-jdk-headless."
   : >"$hive/complete"
+}
+
+get_hive_new() {
+  [[ ! -e $hive_new/complete ]] || return 0
+  get_hive "$hive_new" "$hive_new_version" "$hive_new_hadoop_version" \
+    "org.apache.hive:hive-standalone-metastore-server:$hive_new_version"
+  : >"$hive_new/complete"
 }
 
 get_spark() {
@@ -257,7 +276,9 @@ for what; do
   seaweedfs) locked seaweedfs get_seaweedfs ;;
   weak) check_weak ;;
   hdfs_old) locked hadoop_old get_hadoop_old ;;
-  hive) locked hive get_hive ;;
+  hdfs_new) locked hadoop_new get_hadoop_new ;;
+  hive) locked hive get_hive_old ;;
+  hive_new) locked hive_new get_hive_new ;;
   spark) locked spark get_spark ;;
   duckdb) locked duckdb get_duckdb ;;
   all)
@@ -266,10 +287,12 @@ for what; do
     ! wanted seaweedfs || locked seaweedfs get_seaweedfs
     [[ -n ${LAKEWARD_TEST_READERS:-} ]] || locked duckdb get_duckdb
     ! wanted hdfs_old || locked hadoop_old get_hadoop_old
-    ! wanted hive || locked hive get_hive
+    ! wanted hdfs_new || locked hadoop_new get_hadoop_new
+    ! wanted hive || locked hive get_hive_old
+    ! wanted hive_new || locked hive_new get_hive_new
     ! wanted hive || locked spark get_spark
     ! wanted minio || locked minio build_minio
     ;;
-  *) fail "fetch.sh: no such thing as \"$what\"; give minio, seaweedfs, weak, hdfs_old, hive, spark, duckdb or all." ;;
+  *) fail "fetch.sh: no such thing as \"$what\"; give minio, seaweedfs, weak, hdfs_old, hdfs_new, hive, hive_new, spark, duckdb or all." ;;
   esac
 done

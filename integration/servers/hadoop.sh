@@ -61,15 +61,18 @@ shift
 TEXT
     printf 'exec env LC_ALL=C.UTF-8 %q -Xmx256m' "$java"
     printf ' %q' "${java_flags[@]}" -cp "$at/client:$2/web:$2/jars/*"
+    # shellcheck disable=SC2016
     echo ' "$main" "$@"'
   } >"$at/hdfs"
   chmod 700 "$at/hdfs"
 }
 
-# hdfs NAME HADOOP PORTS...: writes the start files of a cluster; five PORTS.
+# hdfs NAME HADOOP PORTS... NAME=VALUE...: writes the start files of a cluster; five
+# PORTS, and what hdfs-site.xml has beside the settings of all.
 hdfs() {
   local name=$1 hadoop=$2 at=$dir/$1 rpc=$3 web=$4 data=$5 ipc=$6 data_web=$7
   local var=LAKEWARD_TEST_${name^^}
+  shift 7
   mkdir -p "$at/conf"
   cp -r "$hadoop/name" "$at/name"
   settings "$at/conf/core-site.xml" \
@@ -89,11 +92,11 @@ hdfs() {
     dfs.namenode.datanode.registration.ip-hostname-check=false \
     dfs.webhdfs.enabled=true \
     dfs.replication=1 \
-    dfs.blocksize=1048576 \
     dfs.namenode.fs-limits.min-block-size=65536 \
     dfs.namenode.safemode.extension=0 \
     dfs.heartbeat.interval=1 \
-    dfs.namenode.heartbeat.recheck-interval=2000
+    dfs.namenode.heartbeat.recheck-interval=2000 \
+    "$@"
   log4j_to_stderr INFO "$at/conf/log4j.properties"
   hadoop_client "$name" "$hadoop"
   local class_path="$at/conf:$hadoop/web:$hadoop/jars/*"

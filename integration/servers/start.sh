@@ -135,11 +135,17 @@ endpoint_of() {
   )"
 }
 
+# have DIR NAME: DIR is complete, and there is a Java for it.
+have() {
+  [[ -n $java ]] || fail "$java_needed"
+  [[ -e $1/complete ]] || fail "${1##*/} is not here: run integration/servers/fetch.sh $2 first."
+}
+
 # Writes the start files of all that are wanted, on ports picked now.
 prepare() {
   local -a port
-  mapfile -t port < <(python3 "$here/s3.py" ports 14)
-  ((${#port[@]} == 14)) || fail "No free loopback ports could be found."
+  mapfile -t port < <(python3 "$here/s3.py" ports 40)
+  ((${#port[@]} == 40)) || fail "No free loopback ports could be found."
   exports=() started=()
   if wanted minio; then
     [[ -x $minio ]] || fail "MinIO is not here: run integration/servers/fetch.sh minio first."
@@ -175,16 +181,22 @@ AWS_SECRET_ACCESS_KEY=$secret" "$ready" \
   fi
   java=$(java_of java) || java=
   if wanted hdfs_old; then
-    [[ -n $java ]] || fail "$java_needed"
-    [[ -e $hadoop_old/complete ]] || fail "Hadoop $hadoop_old_version is not here: run integration/servers/fetch.sh hdfs_old first."
-    hdfs hdfs_old "$hadoop_old" "${port[@]:8:5}"
+    have "$hadoop_old" hdfs_old
+    hdfs hdfs_old "$hadoop_old" "${port[@]:8:5}" dfs.blocksize=1048576
+  fi
+  if wanted hdfs_new; then
+    have "$hadoop_new" hdfs_new
+    hdfs hdfs_new "$hadoop_new" "${port[@]:13:5}"
   fi
   if wanted hive; then
-    [[ -n $java ]] || fail "$java_needed"
-    [[ -e $hive/complete ]] || fail "Hive $hive_version is not here: run integration/servers/fetch.sh hive first."
-    [[ -e $spark/complete ]] || fail "Spark $spark_version is not here: run integration/servers/fetch.sh spark first."
-    hive hive "$hive" "${port[13]}" "$hive/loopback"
+    have "$hive" hive
+    have "$spark" spark
+    hive hive "$hive" "${port[18]}" "$hive/loopback"
     spark_client
+  fi
+  if wanted hive_new; then
+    have "$hive_new" hive_new
+    hive hive_new "$hive_new" "${port[19]}"
   fi
 }
 
