@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts the S3 servers of the integration tests, and prints what tests need to
-# know as export lines:
+# Starts the servers of the integration tests: S3, HDFS, the Hive metastore. It
+# prints what tests need to know as export lines:
 #
 #   eval "$(integration/servers/start.sh DIR)"
 #   ...
@@ -17,8 +17,24 @@
 # and LAKEWARD_TEST_READERS, a Python which has duckdb and pyarrow.
 # Steer the weak store through $LAKEWARD_TEST_WEAK/_control (see weak_s3.py).
 #
+# For each of HDFS_OLD (Hadoop 2) and HDFS_NEW (3):
+#   LAKEWARD_TEST_HDFS_OLD        hdfs://127.0.0.1:PORT; _WEB is its http:// address
+#   LAKEWARD_TEST_HDFS_OLD_CONF   a directory for HADOOP_CONF_DIR; _USER the superuser
+#   LAKEWARD_TEST_HDFS_OLD_CLIENT the official client: dfs -ls /, dfsadmin, fsck, haadmin
+#   LAKEWARD_TEST_HDFS_OLD_NAMENODE_PID_FILE, _NAMENODE_START, _DATANODE_PID_FILE, _DATANODE_START
+#     as above; a NameNode is ready when it answers, be it in safe mode, a DataNode
+#     when it has registered
+# and for each of HIVE (2) and HIVE_NEW (4):
+#   LAKEWARD_TEST_HIVE            thrift://127.0.0.1:PORT; _PID_FILE and _START as above
+#   LAKEWARD_TEST_HIVE_CLIENT     Hive itself: -e 'SQL', rows with tabs on stdout
+#   LAKEWARD_TEST_HIVE_WAREHOUSE  where tables without a location go
+#   LAKEWARD_TEST_SPARK           (HIVE only) a Python with pyspark, set to the metastore
+#   LAKEWARD_TEST_SPARK_SQL       Spark's command line: -e 'SQL'
+# LAKEWARD_TEST_HIVE_FS=hdfs://... is the default file system of Hive and Spark; else file:///.
+#
 # A server whose LAKEWARD_TEST_... is set already is not started, and what is set
-# for it passes through. LAKEWARD_TEST_WITHOUT=seaweedfs,weak leaves servers out.
+# for it passes through. LAKEWARD_TEST_WITHOUT=seaweedfs,weak leaves servers out;
+# LAKEWARD_TEST_ONLY=hdfs_old,hive leaves out all others.
 # Run fetch.sh before.
 set -euo pipefail
 
