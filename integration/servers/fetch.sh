@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Obtains the servers and readers of the integration tests.
 #
-#   fetch.sh [minio|seaweedfs|weak|duckdb|all]...
+#   fetch.sh [minio|seaweedfs|weak|hdfs_old|hdfs_new|hive|hive_new|spark|duckdb|all]...
 #
 # Everything goes to ${XDG_CACHE_HOME:-$HOME/.cache}/lakeward/, with its version
 # in its name, so a changed pin in common.sh fetches anew and a second call does nothing:
 #   bin/minio-VERSION  bin/weed-VERSION  readers/bin/python (DuckDB, pyarrow)
+#   hadoop-VERSION/{jars,web,name}  the last an empty file system's metadata
+#   hive-VERSION/{jars,loopback}  spark-VERSION/bin/python (pyspark)
 # "all" (the default) passes over a server which LAKEWARD_TEST_WITHOUT names, or
 # of which LAKEWARD_TEST_MINIO / _SEAWEEDFS / _READERS tells that one is there.
 # Calls at the same time wait for each other. It fails with one sentence on stderr
@@ -13,10 +15,15 @@
 # shellcheck disable=SC2030,SC2031  # what locked sets is for its subshell only
 set -euo pipefail
 
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=integration/servers/common.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+. "$here/common.sh"
+
+# shellcheck source=integration/servers/hadoop.sh
+. "$here/hadoop.sh"
 
 attempts=3
+maven_copy=org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies
 
 # try LOG COMMAND...: runs it at most three times, all that it prints in LOG.
 try() {
@@ -125,20 +132,167 @@ point_readers() {
   mv -fT "$scratch/readers" "$cache/readers"
 }
 
+# debian COMMAND:PACKAGE...: installs the PACKAGEs of those COMMANDs that are not
+# here, where this may be done without asking.
+debian() {
+  local pair
+  local -a missing=()
+  for pair; do
+    command -v "${pair%%:*}" >/dev/null || [[ -x /usr/sbin/${pair%%:*} ]] || missing+=("${pair##*:}")
+  done
+  ((${#missing[@]})) || return 0
+  if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+    fail "This needs programs that are not here: install ${missing[*]} (names of Debian's packages)."
+  fi
+  echo "installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  if ! try "$log" apt-get -qq update || ! try "$log" apt-get -qq install -y --no-install-recommends "${missing[@]}"; then
+    fail "Packages could not be installed (see $log): install ${missing[*]}."
+  fi
+}
+
+# need_java: sets java, javac too.
+need_java() {
+  java_of javac >/dev/null || debian no-such-java:openjdk-17-jdk-headless
+  java=$(java_of java) || fail "$java_needed"
+}
+
+# jars DIR COORDINATES...: GROUP:NAME:VERSION and what they need, into DIR. A
+# coordinate with a ! before it (GROUP:NAME) is left out wherever it is asked for.
+jars() {
+  local to=$1 coordinate group name version unwanted=
+  shift
+  need_java
+  debian mvn:maven
+  mkdir -p "$scratch/maven"
+  for coordinate; do
+    [[ $coordinate == !* ]] || continue
+    IFS=: read -r group name <<<"${coordinate#!}"
+    unwanted+="<exclusion><groupId>$group</groupId><artifactId>$name</artifactId></exclusion>"
+  done
+  {
+    echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+    echo '<groupId>lakeward</groupId><artifactId>servers</artifactId><version>1</version><packaging>pom</packaging>'
+    echo '<dependencies>'
+    for coordinate; do
+      [[ $coordinate != !* ]] || continue
+      IFS=: read -r group name version <<<"$coordinate"
+      echo "<dependency><groupId>$group</groupId><artifactId>$name</artifactId><version>$version</version>"
+      echo "<exclusions>$unwanted</exclusions></dependency>"
+    done
+    echo '</dependencies></project>'
+  } >"$scratch/maven/pom.xml"
+  try "$log" env JAVA_HOME="${java%/bin/java}" mvn -B -q -f "$scratch/maven/pom.xml" \
+    -Dmaven.repo.local="$scratch/maven/repository" -Dmaven.artifact.threads=8 \
+    "$maven_copy" -DincludeScope=runtime -DexcludeTypes=pom -DoutputDirectory="$to" -DuseBaseVersion=true
+}
+
+# get_hadoop DIR VERSION COORDINATES...
+get_hadoop() {
+  local to=$1 version=$2 page
+  shift 2
+  [[ ! -e $to/complete ]] || return 0
+  echo "fetching Hadoop $version"
+  rm -rf "$to"
+  jars "$to/jars" "org.apache.hadoop:hadoop-common:$version" "org.apache.hadoop:hadoop-hdfs:$version" "$@" ||
+    fail "Hadoop $version could not be had (see $log): see to it that mvn reaches its repository."
+  # Its pages are not in the jars; a server does not start without their folders.
+  for page in hdfs datanode journal secondary; do
+    mkdir -p "$to/web/webapps/$page/WEB-INF"
+    echo '<web-app xmlns="http://java.sun.com/xml/ns/j2ee" version="2.4"/>' >"$to/web/webapps/$page/WEB-INF/web.xml"
+  done
+  mkdir -p "$to/web/webapps/static"
+  log4j_to_stderr INFO "$to/log4j.properties"
+  "$java" "${java_flags[@]}" -cp "$to:$to/web:$to/jars/*" org.apache.hadoop.hdfs.server.namenode.NameNode \
+    "-Dfs.defaultFS=hdfs://127.0.0.1:8020" "-Ddfs.namenode.name.dir=file://$to/name" "-Dhadoop.tmp.dir=$scratch/tmp" \
+    -format -nonInteractive >>"$log" 2>&1 ||
+    fail "Hadoop $version could not format a file system (see $log)."
+  : >"$to/complete"
+}
+
+get_hadoop_old() {
+  # Maven's choice of the first two is older than what WebHDFS calls; Java has lost the last.
+  get_hadoop "$hadoop_old" "$hadoop_old_version" org.apache.httpcomponents:httpclient:4.2.5 \
+    org.apache.httpcomponents:httpcore:4.2.5 javax.xml.bind:jaxb-api:2.3.1
+}
+
+get_hadoop_new() {
+  get_hadoop "$hadoop_new" "$hadoop_new_version" "org.apache.hadoop:hadoop-hdfs-client:$hadoop_new_version"
+}
+
+# get_hive DIR VERSION HADOOP_VERSION COORDINATES...: with Hadoop's way of running
+# jobs in one process; without HBase, what no longer is anywhere, all Hadoop in one
+# jar under other names, and a second backend for logs.
+get_hive() {
+  local to=$1 version=$2 hadoop=$3 part
+  shift 3
+  echo "fetching Hive $version"
+  rm -rf "$to"
+  for part in common hdfs mapreduce-client-common mapreduce-client-jobclient; do
+    set -- "$@" "org.apache.hadoop:hadoop-$part:$hadoop"
+  done
+  jars "$to/jars" "$@" "org.apache.hive:hive-"{cli,exec,metastore}":$version" \
+    "org.apache.hive.hcatalog:hive-hcatalog-core:$version" javax.xml.bind:jaxb-api:2.3.1 \
+    '!org.apache.hbase:*' '!org.pentaho:pentaho-aggdesigner-algorithm' '!jdk.tools:jdk.tools' \
+    '!org.apache.hadoop:hadoop-client-api' '!org.apache.hadoop:hadoop-client-runtime' \
+    '!org.slf4j:slf4j-log4j12' '!org.slf4j:slf4j-reload4j' '!ch.qos.logback:*' '!junit:junit' ||
+    fail "Hive $version could not be had (see $log): see to it that mvn reaches its repository."
+}
+
+get_hive_old() {
+  [[ ! -e $hive/complete ]] || return 0
+  get_hive "$hive" "$hive_version" "$hadoop_old_version"
+  mkdir "$hive/loopback"
+  "$(java_of javac)" --release 8 -nowarn -d "$hive/loopback" -cp "$hive/jars/*" \
+    "$here/loopback/HiveAuthUtils.java" >>"$log" 2>&1 ||
+    fail "The loopback part of Hive could not be compiled (see $log): install openjdk-17-jdk-headless."
+  : >"$hive/complete"
+}
+
+get_hive_new() {
+  [[ ! -e $hive_new/complete ]] || return 0
+  get_hive "$hive_new" "$hive_new_version" "$hive_new_hadoop_version" \
+    "org.apache.hive:hive-standalone-metastore-server:$hive_new_version"
+  : >"$hive_new/complete"
+}
+
+get_spark() {
+  [[ ! -e $spark/complete ]] || return 0
+  local help="install python3 with venv"
+  need_java
+  command -v python3 >/dev/null || fail "Spark could not be had: $help."
+  echo "fetching Spark $spark_version"
+  rm -rf "$spark"
+  python3 -m venv "$spark" >>"$log" 2>&1 || fail "Spark could not be had (see $log): $help."
+  TMPDIR=$scratch try "$log" "$spark/bin/python" -m pip install --quiet --no-cache-dir "pyspark==$spark_version" ||
+    fail "Spark could not be had (see $log): $help."
+  : >"$spark/complete"
+}
+
 (($#)) || set -- all
 for what; do
   case $what in
   minio) locked minio build_minio ;;
   seaweedfs) locked seaweedfs get_seaweedfs ;;
   weak) check_weak ;;
+  hdfs_old) locked hadoop_old get_hadoop_old ;;
+  hdfs_new) locked hadoop_new get_hadoop_new ;;
+  hive) locked hive get_hive_old ;;
+  hive_new) locked hive_new get_hive_new ;;
+  spark) locked spark get_spark ;;
   duckdb) locked duckdb get_duckdb ;;
   all)
     # The small ones first: what fails, fails before the long build.
     ! wanted weak || check_weak
     ! wanted seaweedfs || locked seaweedfs get_seaweedfs
     [[ -n ${LAKEWARD_TEST_READERS:-} ]] || locked duckdb get_duckdb
+    ! wanted hdfs_old || locked hadoop_old get_hadoop_old
+    ! wanted hdfs_new || locked hadoop_new get_hadoop_new
+    ! wanted hive || locked hive get_hive_old
+    ! wanted hive_new || locked hive_new get_hive_new
+    ! wanted hive || locked spark get_spark
     ! wanted minio || locked minio build_minio
     ;;
-  *) fail "fetch.sh: no such thing as \"$what\"; give minio, seaweedfs, weak, duckdb or all." ;;
+  *) fail "fetch.sh: no such thing as \"$what\"; give minio, seaweedfs, weak, hdfs_old, hdfs_new, hive, hive_new, spark, duckdb or all." ;;
   esac
 done

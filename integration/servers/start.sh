@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts the S3 servers of the integration tests, and prints what tests need to
-# know as export lines:
+# Starts the servers of the integration tests: S3, HDFS, the Hive metastore. It
+# prints what tests need to know as export lines:
 #
 #   eval "$(integration/servers/start.sh DIR)"
 #   ...
@@ -17,14 +17,34 @@
 # and LAKEWARD_TEST_READERS, a Python which has duckdb and pyarrow.
 # Steer the weak store through $LAKEWARD_TEST_WEAK/_control (see weak_s3.py).
 #
+# For each of HDFS_OLD (Hadoop 2) and HDFS_NEW (3):
+#   LAKEWARD_TEST_HDFS_OLD        hdfs://127.0.0.1:PORT; _WEB is its http:// address
+#   LAKEWARD_TEST_HDFS_OLD_CONF   a directory for HADOOP_CONF_DIR; _USER the superuser
+#   LAKEWARD_TEST_HDFS_OLD_CLIENT the official client: dfs -ls /, dfsadmin, fsck, haadmin
+#   LAKEWARD_TEST_HDFS_OLD_NAMENODE_PID_FILE, _NAMENODE_START, _DATANODE_PID_FILE, _DATANODE_START
+#     as above; a NameNode is ready when it answers, be it in safe mode, a DataNode
+#     when it has registered
+# and for each of HIVE (2) and HIVE_NEW (4):
+#   LAKEWARD_TEST_HIVE            thrift://127.0.0.1:PORT; _PID_FILE and _START as above
+#   LAKEWARD_TEST_HIVE_CLIENT     Hive itself: -e 'SQL', rows with tabs on stdout
+#   LAKEWARD_TEST_HIVE_WAREHOUSE  where tables without a location go
+#   LAKEWARD_TEST_SPARK           (HIVE only) a Python with pyspark, set to the metastore
+#   LAKEWARD_TEST_SPARK_SQL       Spark's command line: -e 'SQL'
+# LAKEWARD_TEST_HIVE_FS=hdfs://... is the default file system of Hive and Spark; else file:///.
+#
 # A server whose LAKEWARD_TEST_... is set already is not started, and what is set
-# for it passes through. LAKEWARD_TEST_WITHOUT=seaweedfs,weak leaves servers out.
+# for it passes through. LAKEWARD_TEST_WITHOUT=seaweedfs,weak leaves servers out;
+# LAKEWARD_TEST_ONLY=hdfs_old,hive leaves out all others.
 # Run fetch.sh before.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=integration/servers/common.sh
 . "$here/common.sh"
+# shellcheck source=integration/servers/hadoop.sh
+. "$here/hadoop.sh"
+# shellcheck source=integration/servers/hive.sh
+. "$here/hive.sh"
 
 (($# == 1)) || fail "usage: start.sh DIR"
 mkdir -p -- "$1"
@@ -37,13 +57,21 @@ python=$(python3 -c 'import sys; print(sys.executable)')
 chmod 700 -- "$dir"
 secret() { python3 -c 'import secrets; print(secrets.token_hex(12))'; }
 
-# starter NAME LETS COMMAND...: writes DIR/NAME.start, which starts the COMMAND.
+# quoted WORD...: a shell command line.
+quoted() {
+  local line
+  printf -v line '%q ' "$@"
+  printf '%s' "${line% }"
+}
+
+# starter NAME LETS READY COMMAND...: writes DIR/NAME.start, which starts the COMMAND.
+# READY is a command line that waits for it; it gets the process id as its last word.
 # LETS are lines of NAME=value, the environment it gets beside PATH and HOME: not
 # ours, so that no setting or key of the one who tests reaches a server.
 # shellcheck disable=SC2016  # what stands in single quotes is for the file
 starter() {
-  local name=$1 env=$2 line
-  shift 2
+  local name=$1 env=$2 ready=$3 line
+  shift 3
   local -a lets=()
   while IFS= read -r line; do
     [[ -z $line ]] || lets+=("$line")
@@ -54,8 +82,7 @@ starter() {
     echo 'set -euo pipefail'
     printf 'cd -- %q\n' "$dir"
     printf 'pid_file=%q log=%q\n' "$dir/$name.pid" "$dir/$name.log"
-    printf 'ready() {\n  S3_KEY=%q S3_SECRET=%q python3 %q ready %q %q 60 "$(cat "$pid_file")"\n}\n' \
-      "$key" "$secret" "$here/s3.py" "$endpoint" "$bucket"
+    printf 'ready() {\n  %s "$(cat "$pid_file")"\n}\n' "$ready"
     cat <<'TEXT'
 runs() {
   local pid stat
@@ -102,7 +129,13 @@ TEXT
 exports=()
 export_line() { exports+=("export $1=$(printf %q "$2")"); }
 
-# endpoint_of NAME PORT: sets endpoint, key and secret of the server now written.
+# export_process VAR NAME: where its process id is, and how it is started again.
+export_process() {
+  export_line "$1_PID_FILE" "$dir/$2.pid"
+  export_line "$1_START" "$(quoted "$dir/$2.start")"
+}
+
+# endpoint_of NAME PORT: sets endpoint, key, secret and ready of the S3 server now written.
 endpoint_of() {
   endpoint=http://127.0.0.1:$2
   key=lakeward-$1
@@ -112,15 +145,23 @@ endpoint_of() {
   export_line "${var}_KEY" "$key"
   export_line "${var}_SECRET" "$secret"
   export_line "${var}_BUCKET" "$bucket"
-  export_line "${var}_PID_FILE" "$dir/$1.pid"
-  export_line "${var}_START" "$(printf %q "$dir/$1.start")"
+  export_process "$var" "$1"
+  ready="S3_KEY=$(quoted "$key") S3_SECRET=$(quoted "$secret") $(
+    quoted python3 "$here/s3.py" ready "$endpoint" "$bucket" 60
+  )"
+}
+
+# have DIR NAME: DIR is complete, and there is a Java for it.
+have() {
+  [[ -n $java ]] || fail "$java_needed"
+  [[ -e $1/complete ]] || fail "${1##*/} is not here: run integration/servers/fetch.sh $2 first."
 }
 
 # Writes the start files of all that are wanted, on ports picked now.
 prepare() {
   local -a port
-  mapfile -t port < <(python3 "$here/s3.py" ports 8)
-  ((${#port[@]} == 8)) || fail "No free loopback ports could be found."
+  mapfile -t port < <(python3 "$here/s3.py" ports 40)
+  ((${#port[@]} == 40)) || fail "No free loopback ports could be found."
   exports=() started=()
   if wanted minio; then
     [[ -x $minio ]] || fail "MinIO is not here: run integration/servers/fetch.sh minio first."
@@ -130,7 +171,7 @@ prepare() {
 MINIO_ROOT_PASSWORD=$secret
 MINIO_BROWSER=off
 MINIO_UPDATE=off
-MINIO_CI_CD=1" \
+MINIO_CI_CD=1" "$ready" \
       "$minio" server "$dir/minio" --address "127.0.0.1:${port[0]}" --quiet
     started+=(minio)
   fi
@@ -140,7 +181,7 @@ MINIO_CI_CD=1" \
     # Each port is given: it would silently move on from one that is taken.
     mkdir -p "$dir/seaweedfs"
     starter seaweedfs "AWS_ACCESS_KEY_ID=$key
-AWS_SECRET_ACCESS_KEY=$secret" \
+AWS_SECRET_ACCESS_KEY=$secret" "$ready" \
       "$weed" mini -dir="$dir/seaweedfs" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
       -master.telemetry=false -webdav=false -s3.port.iceberg=0 -s3.port.lance=0 \
       -s3.autoCreateBucket=false -s3.port="${port[1]}" -master.port="${port[2]}" \
@@ -150,9 +191,28 @@ AWS_SECRET_ACCESS_KEY=$secret" \
   fi
   if wanted weak; then
     endpoint_of weak "${port[7]}"
-    starter weak PYTHONUNBUFFERED=1 \
+    starter weak PYTHONUNBUFFERED=1 "$ready" \
       "$python" "$here/weak_s3.py" "$dir/weak" --port "${port[7]}" --key "$key"
     started+=(weak)
+  fi
+  java=$(java_of java) || java=
+  if wanted hdfs_old; then
+    have "$hadoop_old" hdfs_old
+    hdfs hdfs_old "$hadoop_old" "${port[@]:8:5}" dfs.blocksize=1048576
+  fi
+  if wanted hdfs_new; then
+    have "$hadoop_new" hdfs_new
+    hdfs hdfs_new "$hadoop_new" "${port[@]:13:5}"
+  fi
+  if wanted hive; then
+    have "$hive" hive
+    have "$spark" spark
+    hive hive "$hive" "${port[18]}" "$hive/loopback"
+    spark_client
+  fi
+  if wanted hive_new; then
+    have "$hive_new" hive_new
+    hive hive_new "$hive_new" "${port[19]}"
   fi
 }
 
@@ -183,15 +243,20 @@ for ((n = 1; n <= tries; n++)); do
 done
 
 # What is there already passes through; what is left out is not there at all.
-for name in minio seaweedfs weak; do
+without=()
+for name in "${servers[@]}"; do
   if left_out "$name"; then
     printf 'unset LAKEWARD_TEST_%s\n' "${name^^}"
+    without+=("$name")
   elif ! wanted "$name"; then
-    for var in "LAKEWARD_TEST_${name^^}"{,_KEY,_SECRET,_BUCKET,_PID_FILE,_START}; do
-      [[ -z ${!var:-} ]] || export_line "$var" "${!var}"
+    for var in $(compgen -e "LAKEWARD_TEST_${name^^}"); do
+      export_line "$var" "${!var}"
     done
   fi
 done
+if [[ -n ${LAKEWARD_TEST_ONLY:-} ]]; then
+  export_line LAKEWARD_TEST_WITHOUT "$(IFS=,; printf '%s' "${without[*]}")"
+fi
 export_line LAKEWARD_TEST_READERS "${LAKEWARD_TEST_READERS:-$cache/readers/bin/python}"
 printf '%s\n' "${exports[@]}"
 given=1
