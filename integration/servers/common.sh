@@ -28,9 +28,12 @@ hive_new=$cache/hive-$hive_new_version
 spark=$cache/spark-$spark_version
 
 # All that there are, in the order in which they are started.
-servers=(minio seaweedfs weak hdfs_old hdfs_new hive hive_new)
+servers=(minio seaweedfs weak hdfs_old hdfs_new hdfs_kerberos hive hive_new)
 
 java_needed="Hadoop and Hive need Java 17: install openjdk-17-jdk-headless, or set JAVA_HOME."
+
+# The commands of a KDC and its clients, and the packages they come in.
+kerberos_commands=(krb5kdc:krb5-kdc kdb5_util:krb5-kdc kadmin.local:krb5-admin-server kinit:krb5-user)
 
 fail() {
   printf '%s\n' "$*" >&2
@@ -55,6 +58,14 @@ left_out() {
 wanted() {
   local var="LAKEWARD_TEST_${1^^}"
   ! left_out "$1" && [[ -z ${!var:-} ]]
+}
+
+# packages_missing COMMAND:PACKAGE...: the PACKAGEs, one a line, of the COMMANDs that are not here.
+packages_missing() {
+  local pair
+  for pair; do
+    command -v "${pair%%:*}" >/dev/null || [[ -x /usr/sbin/${pair%%:*} ]] || printf '%s\n' "${pair##*:}"
+  done | sort -u
 }
 
 # java_of COMMAND: the path of that COMMAND of a Java which all of the servers run

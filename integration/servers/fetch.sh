@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Obtains the servers and readers of the integration tests.
 #
-#   fetch.sh [minio|seaweedfs|weak|hdfs_old|hdfs_new|hive|hive_new|spark|duckdb|all]...
+#   fetch.sh [minio|seaweedfs|weak|hdfs_old|hdfs_new|hdfs_kerberos|hive|hive_new|spark|duckdb|all]...
 #
 # Everything goes to ${XDG_CACHE_HOME:-$HOME/.cache}/lakeward/, with its version
 # in its name, so a changed pin in common.sh fetches anew and a second call does nothing:
@@ -135,11 +135,8 @@ point_readers() {
 # debian COMMAND:PACKAGE...: installs the PACKAGEs of those COMMANDs that are not
 # here, where this may be done without asking.
 debian() {
-  local pair
-  local -a missing=()
-  for pair; do
-    command -v "${pair%%:*}" >/dev/null || [[ -x /usr/sbin/${pair%%:*} ]] || missing+=("${pair##*:}")
-  done
+  local -a missing
+  mapfile -t missing < <(packages_missing "$@")
   ((${#missing[@]})) || return 0
   if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
     fail "This needs programs that are not here: install ${missing[*]} (names of Debian's packages)."
@@ -216,6 +213,8 @@ get_hadoop_old() {
     org.apache.httpcomponents:httpcore:4.2.5 javax.xml.bind:jaxb-api:2.3.1
 }
 
+get_kerberos() { debian "${kerberos_commands[@]}"; }
+
 get_hadoop_new() {
   get_hadoop "$hadoop_new" "$hadoop_new_version" "org.apache.hadoop:hadoop-hdfs-client:$hadoop_new_version"
 }
@@ -277,6 +276,10 @@ for what; do
   weak) check_weak ;;
   hdfs_old) locked hadoop_old get_hadoop_old ;;
   hdfs_new) locked hadoop_new get_hadoop_new ;;
+  hdfs_kerberos)
+    locked hadoop_new get_hadoop_new
+    locked kerberos get_kerberos
+    ;;
   hive) locked hive get_hive_old ;;
   hive_new) locked hive_new get_hive_new ;;
   spark) locked spark get_spark ;;
@@ -287,12 +290,13 @@ for what; do
     ! wanted seaweedfs || locked seaweedfs get_seaweedfs
     [[ -n ${LAKEWARD_TEST_READERS:-} ]] || locked duckdb get_duckdb
     ! wanted hdfs_old || locked hadoop_old get_hadoop_old
-    ! wanted hdfs_new || locked hadoop_new get_hadoop_new
+    ! wanted hdfs_kerberos || locked kerberos get_kerberos
+    { ! wanted hdfs_new && ! wanted hdfs_kerberos; } || locked hadoop_new get_hadoop_new
     ! wanted hive || locked hive get_hive_old
     ! wanted hive_new || locked hive_new get_hive_new
     ! wanted hive || locked spark get_spark
     ! wanted minio || locked minio build_minio
     ;;
-  *) fail "fetch.sh: no such thing as \"$what\"; give minio, seaweedfs, weak, hdfs_old, hdfs_new, hive, hive_new, spark, duckdb or all." ;;
+  *) fail "fetch.sh: no such thing as \"$what\"; give minio, seaweedfs, weak, hdfs_old, hdfs_new, hdfs_kerberos, hive, hive_new, spark, duckdb or all." ;;
   esac
 done

@@ -50,17 +50,28 @@ def namenode(web):
     try:
         get(web + "/webhdfs/v1/?op=LISTSTATUS&user.name=" + getpass.getuser())
     except urllib.error.HTTPError as e:
-        if e.code != 401:  # it asks for Kerberos, and so it serves
-            return "it answers %d: %s" % (e.code, e.read(200).decode(errors="replace"))
+        return "it answers %d: %s" % (e.code, e.read(200).decode(errors="replace"))
     return None
 
 
 def datanode(web, of):
-    addresses = bean(web, "service=DataNode,name=DataNodeInfo").get("NamenodeAddresses")
+    info = bean(web, "service=DataNode,name=DataNodeInfo")
+    addresses = info.get("NamenodeAddresses")
     if not addresses or None in json.loads(addresses).values() or not json.loads(addresses):
         return "it has not found its NameNode"
-    live = json.loads(bean(of, "service=NameNode,name=NameNodeInfo").get("LiveNodes") or "{}")
-    if not any(node["lastContact"] <= 2 for node in live.values()):
+    try:
+        live = json.loads(bean(of, "service=NameNode,name=NameNodeInfo").get("LiveNodes") or "{}")
+        heard = any(node["lastContact"] <= 2 for node in live.values())
+    except urllib.error.HTTPError as e:
+        if e.code != 401:
+            raise
+        # It tells only those who come with a ticket; so does the DataNode know that it was answered?
+        actors = json.loads(info.get("BPServiceActorInfo") or "[]")
+        heard = any(
+            a["ActorState"] == "RUNNING" and int(a["LastHeartbeatResponseTime"]) <= 2 and int(a["LastBlockReport"]) >= 0
+            for a in actors
+        )
+    if not heard:
         return "its NameNode does not hear it"
     return None
 

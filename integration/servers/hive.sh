@@ -120,7 +120,7 @@ hive() {
     hive.metastore.thrift.bind.host=127.0.0.1
   log4j2_to_stderr INFO "$at/conf/hive-log4j2.properties"
   hive_client "$name" "$hive"
-  starter "$name" LC_ALL=C.UTF-8 "$(quoted python3 "$here/hadoop.py" port "$port" 120)" \
+  starter "$name" LC_ALL=C.UTF-8 "$(quoted python3 "$here/hadoop.py" port "$port" "$patience")" \
     "$java" -Xmx384m "${java_flags[@]}" "-Dderby.stream.error.file=$at/derby.log" \
     "-Dlog4j.configurationFile=$at/conf/hive-log4j2.properties" \
     -cp "$loopback$at/conf:$hive/jars/*" org.apache.hadoop.hive.metastore.HiveMetaStore -p "$port"

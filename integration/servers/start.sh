@@ -24,6 +24,13 @@
 #   LAKEWARD_TEST_HDFS_OLD_NAMENODE_PID_FILE, _NAMENODE_START, _DATANODE_PID_FILE, _DATANODE_START
 #     as above; a NameNode is ready when it answers, be it in safe mode, a DataNode
 #     when it has registered
+# and HDFS_KERBEROS (3), where RPC and blocks are under privacy; all names are localhost:
+#   ..._KRB5_CONF                 for KRB5_CONFIG
+#   ..._PRINCIPAL, _KEYTAB        lakeward, one of the supergroup, tickets of 10 hours
+#   ..._SHORT_PRINCIPAL, _SHORT_KEYTAB        the same user, tickets of 30 seconds
+#   ..._STRANGER_PRINCIPAL, _STRANGER_KEYTAB  one with no rights
+#   ..._KDC_PID_FILE, _KDC_START  as above
+#   ..._KADMIN                    kadmin.local, e.g. modprinc -maxlife "2 minutes" lakeward/short
 # and for each of HIVE (2) and HIVE_NEW (4):
 #   LAKEWARD_TEST_HIVE            thrift://127.0.0.1:PORT; _PID_FILE and _START as above
 #   LAKEWARD_TEST_HIVE_CLIENT     Hive itself: -e 'SQL', rows with tabs on stdout
@@ -43,6 +50,8 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 . "$here/common.sh"
 # shellcheck source=integration/servers/hadoop.sh
 . "$here/hadoop.sh"
+# shellcheck source=integration/servers/kerberos.sh
+. "$here/kerberos.sh"
 # shellcheck source=integration/servers/hive.sh
 . "$here/hive.sh"
 
@@ -157,12 +166,17 @@ have() {
   [[ -e $1/complete ]] || fail "${1##*/} is not here: run integration/servers/fetch.sh $2 first."
 }
 
+have_kerberos() {
+  [[ -z $(packages_missing "${kerberos_commands[@]}") ]] ||
+    fail "Kerberos is not here: run integration/servers/fetch.sh hdfs_kerberos first."
+}
+
 # Writes the start files of all that are wanted, on ports picked now.
 prepare() {
   local -a port
   mapfile -t port < <(python3 "$here/s3.py" ports 40)
   ((${#port[@]} == 40)) || fail "No free loopback ports could be found."
-  exports=() started=()
+  exports=() first=() started=()
   if wanted minio; then
     [[ -x $minio ]] || fail "MinIO is not here: run integration/servers/fetch.sh minio first."
     endpoint_of minio "${port[0]}"
@@ -204,6 +218,11 @@ AWS_SECRET_ACCESS_KEY=$secret" "$ready" \
     have "$hadoop_new" hdfs_new
     hdfs hdfs_new "$hadoop_new" "${port[@]:13:5}"
   fi
+  if wanted hdfs_kerberos; then
+    have "$hadoop_new" hdfs_kerberos
+    have_kerberos
+    hdfs_kerberos "$hadoop_new" "${port[@]:20:6}"
+  fi
   if wanted hive; then
     have "$hive" hive
     have "$spark" spark
@@ -228,7 +247,11 @@ for ((n = 1; n <= tries; n++)); do
   mkdir -p "$dir/home"
   prepare
   well=1
-  for name in ${started[@]+"${started[@]}"}; do "$dir/$name.start" || well=0; done
+  # Those that others ask while they start.
+  for name in ${first[@]+"${first[@]}"}; do "$dir/$name.start" --wait || well=0; done
+  for name in ${started[@]+"${started[@]}"}; do
+    ((!well)) || "$dir/$name.start" || well=0
+  done
   for name in ${started[@]+"${started[@]}"}; do
     if ((well)) && ! trouble=$("$dir/$name.start" --ready 2>&1); then
       well=0
