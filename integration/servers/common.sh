@@ -28,7 +28,7 @@ hive_new=$cache/hive-$hive_new_version
 spark=$cache/spark-$spark_version
 
 # All that there are, in the order in which they are started.
-servers=(minio seaweedfs weak hdfs_old hdfs_new hdfs_kerberos hive hive_new)
+servers=(minio seaweedfs weak hdfs_old hdfs_new hdfs_ha hdfs_kerberos hive hive_new)
 
 java_needed="Hadoop and Hive need Java 17: install openjdk-17-jdk-headless, or set JAVA_HOME."
 

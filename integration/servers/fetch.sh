@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Obtains the servers and readers of the integration tests.
 #
-#   fetch.sh [minio|seaweedfs|weak|hdfs_old|hdfs_new|hdfs_kerberos|hive|hive_new|spark|duckdb|all]...
+#   fetch.sh [minio|seaweedfs|weak|hdfs_old|hdfs_new|hdfs_ha|hdfs_kerberos|hive|hive_new|spark|duckdb|all]...
 #
 # Everything goes to ${XDG_CACHE_HOME:-$HOME/.cache}/lakeward/, with its version
 # in its name, so a changed pin in common.sh fetches anew and a second call does nothing:
@@ -275,7 +275,7 @@ for what; do
   seaweedfs) locked seaweedfs get_seaweedfs ;;
   weak) check_weak ;;
   hdfs_old) locked hadoop_old get_hadoop_old ;;
-  hdfs_new) locked hadoop_new get_hadoop_new ;;
+  hdfs_new | hdfs_ha) locked hadoop_new get_hadoop_new ;;
   hdfs_kerberos)
     locked hadoop_new get_hadoop_new
     locked kerberos get_kerberos
@@ -291,12 +291,12 @@ for what; do
     [[ -n ${LAKEWARD_TEST_READERS:-} ]] || locked duckdb get_duckdb
     ! wanted hdfs_old || locked hadoop_old get_hadoop_old
     ! wanted hdfs_kerberos || locked kerberos get_kerberos
-    { ! wanted hdfs_new && ! wanted hdfs_kerberos; } || locked hadoop_new get_hadoop_new
+    { ! wanted hdfs_new && ! wanted hdfs_ha && ! wanted hdfs_kerberos; } || locked hadoop_new get_hadoop_new
     ! wanted hive || locked hive get_hive_old
     ! wanted hive_new || locked hive_new get_hive_new
     ! wanted hive || locked spark get_spark
     ! wanted minio || locked minio build_minio
     ;;
-  *) fail "fetch.sh: no such thing as \"$what\"; give minio, seaweedfs, weak, hdfs_old, hdfs_new, hdfs_kerberos, hive, hive_new, spark, duckdb or all." ;;
+  *) fail "fetch.sh: no such thing as \"$what\"; give minio, seaweedfs, weak, hdfs_old, hdfs_new, hdfs_ha, hdfs_kerberos, hive, hive_new, spark, duckdb or all." ;;
   esac
 done

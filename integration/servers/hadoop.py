@@ -6,6 +6,7 @@
                                                until it has registered at the NameNode
   hadoop.py port PORT SECONDS PID              until this process listens on 127.0.0.1:PORT,
                                                and nowhere else
+  hadoop.py state WEB                          tells at once: active, standby or none
 
 Gives up early if process PID is gone. Either may be asked for after a restart, in
 safe mode too.
@@ -54,6 +55,13 @@ def namenode(web):
     return None
 
 
+def state(web):
+    try:
+        return bean(web, "service=NameNode,name=NameNodeStatus").get("State") or "none"
+    except (OSError, ValueError, http.client.HTTPException):
+        return "none"
+
+
 def datanode(web, of):
     info = bean(web, "service=DataNode,name=DataNodeInfo")
     addresses = info.get("NamenodeAddresses")
@@ -97,6 +105,9 @@ def port(number, pid):
 
 
 def main(args):
+    if len(args) == 2 and args[0] == "state":
+        print(state(args[1]))
+        return
     if len(args) == 4 and args[0] == "namenode":
         ask, seconds, pid = lambda: namenode(args[1]), args[2], args[3]
     elif len(args) == 5 and args[0] == "datanode":

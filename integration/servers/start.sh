@@ -24,6 +24,12 @@
 #   LAKEWARD_TEST_HDFS_OLD_NAMENODE_PID_FILE, _NAMENODE_START, _DATANODE_PID_FILE, _DATANODE_START
 #     as above; a NameNode is ready when it answers, be it in safe mode, a DataNode
 #     when it has registered
+# and HDFS_HA (3), of two NameNodes, the first active:
+#   LAKEWARD_TEST_HDFS_HA         hdfs://lakeward, which its _CONF explains
+#   ..._NAME_NODES                both, hdfs://127.0.0.1:PORT,hdfs://127.0.0.1:PORT
+#   ..._FAILOVER                  a program: nn1 or nn2 becomes active, by default the one that is not
+#   ..._NAMENODE2_WEB, _NAMENODE2_PID_FILE, _NAMENODE2_START, _JOURNALNODE_PID_FILE, _JOURNALNODE_START
+#     one that is started again is standby
 # and HDFS_KERBEROS (3), where RPC and blocks are under privacy; all names are localhost:
 #   ..._KRB5_CONF                 for KRB5_CONFIG
 #   ..._PRINCIPAL, _KEYTAB        lakeward, one of the supergroup, tickets of 10 hours
@@ -50,6 +56,8 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 . "$here/common.sh"
 # shellcheck source=integration/servers/hadoop.sh
 . "$here/hadoop.sh"
+# shellcheck source=integration/servers/ha.sh
+. "$here/ha.sh"
 # shellcheck source=integration/servers/kerberos.sh
 . "$here/kerberos.sh"
 # shellcheck source=integration/servers/hive.sh
@@ -176,7 +184,7 @@ prepare() {
   local -a port
   mapfile -t port < <(python3 "$here/s3.py" ports 40)
   ((${#port[@]} == 40)) || fail "No free loopback ports could be found."
-  exports=() first=() started=()
+  exports=() first=() between=() started=() after=()
   if wanted minio; then
     [[ -x $minio ]] || fail "MinIO is not here: run integration/servers/fetch.sh minio first."
     endpoint_of minio "${port[0]}"
@@ -218,6 +226,10 @@ AWS_SECRET_ACCESS_KEY=$secret" "$ready" \
     have "$hadoop_new" hdfs_new
     hdfs hdfs_new "$hadoop_new" "${port[@]:13:5}"
   fi
+  if wanted hdfs_ha; then
+    have "$hadoop_new" hdfs_ha
+    hdfs_ha "$hadoop_new" "${port[@]:26:9}"
+  fi
   if wanted hdfs_kerberos; then
     have "$hadoop_new" hdfs_kerberos
     have_kerberos
@@ -247,8 +259,11 @@ for ((n = 1; n <= tries; n++)); do
   mkdir -p "$dir/home"
   prepare
   well=1
-  # Those that others ask while they start.
+  # Those that others ask while they start, and what is done with them alone.
   for name in ${first[@]+"${first[@]}"}; do "$dir/$name.start" --wait || well=0; done
+  for step in ${between[@]+"${between[@]}"}; do
+    ((!well)) || eval "$step" || well=0
+  done
   for name in ${started[@]+"${started[@]}"}; do
     ((!well)) || "$dir/$name.start" || well=0
   done
@@ -258,6 +273,9 @@ for ((n = 1; n <= tries; n++)); do
       note "${trouble##*$'\n'}"
       ((n < tries)) || fail "$name did not start: see the last lines of its log:"$'\n'"$(tail -n 5 "$dir/$name.log")"
     fi
+  done
+  for step in ${after[@]+"${after[@]}"}; do
+    ((!well)) || eval "$step" >&2 || well=0
   done
   ((well)) && break
   ((n < tries)) || fail "The servers did not start."
