@@ -3,6 +3,8 @@
 #
 #   fetch.sh [minio|seaweedfs|weak|hdfs_old|hdfs_new|hdfs_ha|hdfs_kerberos|hive|hive_new|spark|duckdb|all]...
 #
+# All at the same time; the first that fails ends the others.
+#
 # Everything goes to ${XDG_CACHE_HOME:-$HOME/.cache}/lakeward/, with its version
 # in its name, so a changed pin in common.sh fetches anew and a second call does nothing:
 #   bin/minio-VERSION  bin/weed-VERSION  readers/bin/python (DuckDB, pyarrow)
@@ -23,6 +25,7 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 . "$here/hadoop.sh"
 
 attempts=3
+failed=9 # the status of one that has said why
 maven_copy=org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies
 
 # try LOG COMMAND...: runs it at most three times, all that it prints in LOG.
@@ -37,21 +40,39 @@ try() {
   return 1
 }
 
-# locked NAME FUNCTION: one at a time, with a fresh log and scratch folder.
+# locked NAME FUNCTION: one at a time, with a fresh log and scratch folder; in a
+# shell of its own, which it ends. What the shell itself tells goes to the log, and
+# only what fail says is seen.
 locked() {
   local name=$1
-  mkdir -p "$cache/bin" "$cache/log" "$cache/lock"
-  (
-    flock 9
-    log=$cache/log/$name.log
-    : >"$log"
-    rm -rf "$cache/.fetch-$name."* # of one that was killed
-    scratch=$(mktemp -d "$cache/.fetch-$name.XXXXXX")
-    trap 'rm -rf "$scratch"' EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    "$2" 9>&-
-  ) 9>"$cache/lock/$name"
+  set +m
+  log=$cache/log/$name.log
+  exec 9>"$cache/lock/$name"
+  flock 9
+  : >"$log"
+  exec 3>&2 2>>"$log"
+  # shellcheck disable=SC2317  # called by those that this calls
+  fail() {
+    printf '%s\n' "$*" >&3
+    exit "$failed"
+  }
+  trap leave EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  rm -rf "$cache/.fetch-$name."* # of one that was killed
+  scratch=$(mktemp -d "$cache/.fetch-$name.XXXXXX")
+  "$2" 9>&-
+  exit
+}
+
+# shellcheck disable=SC2317  # the trap calls it
+leave() {
+  local status=$?
+  rm -rf "${scratch:-}"
+  case $status in
+  0 | "$failed" | 130 | 143) ;;
+  *) echo "fetch.sh $name failed: $(tail -n 1 "$log")" >&3 ;;
+  esac
 }
 
 # pip_of_venv DIR: the pip of this machine, or else that of a venv made in DIR.
@@ -141,11 +162,15 @@ debian() {
   if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
     fail "This needs programs that are not here: install ${missing[*]} (names of Debian's packages)."
   fi
-  echo "installing ${missing[*]}"
-  export DEBIAN_FRONTEND=noninteractive
-  if ! try "$log" apt-get -qq update || ! try "$log" apt-get -qq install -y --no-install-recommends "${missing[@]}"; then
-    fail "Packages could not be installed (see $log): install ${missing[*]}."
-  fi
+  (
+    flock 8 # one at a time: apt-get does not wait for another
+    echo "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    if ! try "$log" apt-get -qq update 8>&- ||
+      ! try "$log" apt-get -qq install -y --no-install-recommends "${missing[@]}" 8>&-; then
+      fail "Packages could not be installed (see $log): install ${missing[*]}."
+    fi
+  ) 8>"$cache/lock/debian"
 }
 
 # need_java: sets java, javac too.
@@ -268,35 +293,55 @@ get_spark() {
   : >"$spark/complete"
 }
 
-(($#)) || set -- all
-for what; do
-  case $what in
-  minio) locked minio build_minio ;;
-  seaweedfs) locked seaweedfs get_seaweedfs ;;
+# What there is to obtain, the longest first; what its log is called, and who obtains it.
+tasks=(minio hive_new hive spark hadoop_old hadoop_new duckdb kerberos seaweedfs)
+declare -A obtain=(
+  [minio]=build_minio [hive_new]=get_hive_new [hive]=get_hive_old [spark]=get_spark
+  [hadoop_old]=get_hadoop_old [hadoop_new]=get_hadoop_new [duckdb]=get_duckdb
+  [kerberos]=get_kerberos [seaweedfs]=get_seaweedfs
+)
+declare -A chosen=()
+
+# choose THING: sets chosen for all that it needs.
+choose() {
+  local name
+  case $1 in
   weak) check_weak ;;
-  hdfs_old) locked hadoop_old get_hadoop_old ;;
-  hdfs_new | hdfs_ha) locked hadoop_new get_hadoop_new ;;
-  hdfs_kerberos)
-    locked hadoop_new get_hadoop_new
-    locked kerberos get_kerberos
-    ;;
-  hive) locked hive get_hive_old ;;
-  hive_new) locked hive_new get_hive_new ;;
-  spark) locked spark get_spark ;;
-  duckdb) locked duckdb get_duckdb ;;
+  minio | seaweedfs | hive_new | spark | duckdb) chosen[$1]=1 ;;
+  hdfs_old) chosen[hadoop_old]=1 ;;
+  hdfs_new | hdfs_ha) chosen[hadoop_new]=1 ;;
+  hdfs_kerberos) chosen[hadoop_new]=1 chosen[kerberos]=1 ;;
+  hive) chosen[hive]=1 chosen[spark]=1 ;;
   all)
-    # The small ones first: what fails, fails before the long build.
-    ! wanted weak || check_weak
-    ! wanted seaweedfs || locked seaweedfs get_seaweedfs
-    [[ -n ${LAKEWARD_TEST_READERS:-} ]] || locked duckdb get_duckdb
-    ! wanted hdfs_old || locked hadoop_old get_hadoop_old
-    ! wanted hdfs_kerberos || locked kerberos get_kerberos
-    { ! wanted hdfs_new && ! wanted hdfs_ha && ! wanted hdfs_kerberos; } || locked hadoop_new get_hadoop_new
-    ! wanted hive || locked hive get_hive_old
-    ! wanted hive_new || locked hive_new get_hive_new
-    ! wanted hive || locked spark get_spark
-    ! wanted minio || locked minio build_minio
+    for name in "${servers[@]}"; do
+      ! wanted "$name" || choose "$name"
+    done
+    [[ -n ${LAKEWARD_TEST_READERS:-} ]] || choose duckdb
     ;;
-  *) fail "fetch.sh: no such thing as \"$what\"; give minio, seaweedfs, weak, hdfs_old, hdfs_new, hdfs_ha, hdfs_kerberos, hive, hive_new, spark, duckdb or all." ;;
+  *) fail "fetch.sh: no such thing as \"$1\"; give ${servers[*]} spark duckdb or all." ;;
   esac
+}
+
+# end_jobs: those that still run, each with all that it started.
+# shellcheck disable=SC2317  # the trap calls it
+end_jobs() {
+  local job
+  trap '' INT TERM
+  for job in $(jobs -rp); do kill -TERM -- "-$job" 2>/dev/null || true; done
+  wait
+}
+
+(($#)) || set -- all
+mkdir -p "$cache/bin" "$cache/log" "$cache/lock"
+for what; do choose "$what"; done
+trap end_jobs EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+# In process groups of their own, so that the first that fails ends the others.
+set -m
+for what in "${tasks[@]}"; do
+  [[ -n ${chosen[$what]:-} ]] || continue
+  locked "$what" "${obtain[$what]}" </dev/null &
 done
+set +m
+while [[ -n $(jobs -p) ]]; do wait -n || exit 1; done
