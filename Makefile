@@ -1,4 +1,4 @@
-.PHONY: check test unit integration demo bench
+.PHONY: check test unit integration demo bench servers servers-stop
 
 # The quick gate: format and lints. Licences, layers and what the documents name are checked by `integration/tidy.rs`.
 # Advisories are not: their database cannot be had offline, and a check that passes without it would say nothing. Where there
@@ -20,6 +20,13 @@ test: check unit integration
 # Sample files land in a local lake: nothing to start, nothing to edit.
 demo:
 	integration/demo.sh
+
+# MinIO, HDFS and a Hive metastore with Hive and Spark, on the ports that everybody knows; they keep their data.
+servers:
+	integration/servers/standing.sh up
+
+servers-stop:
+	integration/servers/standing.sh down
 
 # Ratios against a direct writer and DuckDB, in one run.
 bench:

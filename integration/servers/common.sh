@@ -1,4 +1,4 @@
-# Read by fetch.sh, start.sh and stop.sh: the pins, the places, small helpers.
+# Read by fetch.sh, start.sh and standing.sh: the pins, the places, small helpers.
 # shellcheck shell=bash disable=SC2034  # used by those that read this
 
 # MinIO has no semantic versions. This is RELEASE.2025-09-07T16-13-09Z, which

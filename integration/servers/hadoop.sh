@@ -128,7 +128,7 @@ hdfs() {
   local var=LAKEWARD_TEST_${name^^}
   shift 7
   mkdir -p "$at/conf"
-  cp -r "$hadoop/name" "$at/name"
+  [[ -e $at/name ]] || cp -r "$hadoop/name" "$at/name"
   settings "$at/conf/core-site.xml" \
     "fs.defaultFS=hdfs://127.0.0.1:$rpc" \
     "hadoop.tmp.dir=$at/tmp" \

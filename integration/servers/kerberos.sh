@@ -67,7 +67,7 @@ TEXT
   } >"$at/kadmin"
   chmod 700 "$at/kadmin"
   # shellcheck disable=SC2086  # several words
-  if ! env $lets "$(PATH=$path command -v kdb5_util)" create -s -r "$realm" -P "$(secret)" >"$at/log" 2>&1 ||
+  if ! env $lets "$(PATH=$path command -v kdb5_util)" create -s -r "$realm" -P lakeward >"$at/log" 2>&1 ||
     ! principals "$at" >>"$at/log" 2>&1; then
     fail "The KDC's database could not be made: see the last lines of its log:"$'\n'"$(tail -n 5 "$at/log")"
   fi

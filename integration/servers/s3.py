@@ -2,6 +2,7 @@
 """The little of S3 that starting a server needs, Python's standard library alone.
 
   s3.py ports COUNT                          free loopback ports, one a line
+  s3.py taken PORT...                        those of them on which somebody listens
   s3.py ready ENDPOINT BUCKET SECONDS [PID]  waits until the server lists buckets,
                                              then makes BUCKET if it is not there;
                                              gives up early if process PID is gone
@@ -100,9 +101,22 @@ def ports(count):
     sys.exit("no free loopback ports")
 
 
+def taken(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+        try:
+            s.bind(("127.0.0.1", port))
+            s.listen()
+            return False
+        except OSError:
+            return True
+
+
 def main(args):
     if len(args) == 2 and args[0] == "ports":
         print("\n".join(map(str, ports(int(args[1])))))
+    elif len(args) > 1 and args[0] == "taken":
+        print("\n".join(p for p in args[1:] if taken(int(p))))
     elif len(args) in (4, 5) and args[0] == "ready":
         trouble = ready(*args[1:])
         if trouble:

@@ -54,6 +54,10 @@ set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=integration/servers/common.sh
 . "$here/common.sh"
+# shellcheck source=integration/servers/starter.sh
+. "$here/starter.sh"
+# shellcheck source=integration/servers/s3.sh
+. "$here/s3.sh"
 # shellcheck source=integration/servers/hadoop.sh
 . "$here/hadoop.sh"
 # shellcheck source=integration/servers/ha.sh
@@ -68,155 +72,17 @@ mkdir -p -- "$1"
 dir=$(cd -- "$1" && pwd)
 [[ -z $(ls -A -- "$dir") ]] || fail "start.sh: $dir is not empty."
 bucket=lakeward
-# The program itself: a shim on the PATH may not work in the clean environment.
-python=$(python3 -c 'import sys; print(sys.executable)')
 # Secrets in this folder are of no worth, but there is no need to show them.
 chmod 700 -- "$dir"
-secret() { python3 -c 'import secrets; print(secrets.token_hex(12))'; }
-
-# quoted WORD...: a shell command line.
-quoted() {
-  local line
-  printf -v line '%q ' "$@"
-  printf '%s' "${line% }"
-}
-
-# starter NAME LETS READY COMMAND...: writes DIR/NAME.start, which starts the COMMAND.
-# READY is a command line that waits for it; it gets the process id as its last word.
-# LETS are lines of NAME=value, the environment it gets beside PATH and HOME: not
-# ours, so that no setting or key of the one who tests reaches a server.
-# shellcheck disable=SC2016  # what stands in single quotes is for the file
-starter() {
-  local name=$1 env=$2 ready=$3 line
-  shift 3
-  local -a lets=()
-  while IFS= read -r line; do
-    [[ -z $line ]] || lets+=("$line")
-  done <<<"$env"
-  {
-    echo '#!/usr/bin/env bash'
-    echo "# Starts $name in the background, once; start.sh made this."
-    echo 'set -euo pipefail'
-    printf 'cd -- %q\n' "$dir"
-    printf 'pid_file=%q log=%q\n' "$dir/$name.pid" "$dir/$name.log"
-    printf 'ready() {\n  %s "$(cat "$pid_file")"\n}\n' "$ready"
-    cat <<'TEXT'
-runs() {
-  local pid stat
-  pid=$(cat "$pid_file" 2>/dev/null) && stat=$(cat "/proc/$pid/stat" 2>/dev/null) || return 1
-  stat=${stat##*) }
-  # One that ended, but was not waited for (Z), is out.
-  [[ ${stat%% *} != [ZX] ]]
-}
-if [[ ${1:-} == --ready ]]; then
-  ready
-  exit
-fi
-# The one before may still be on its way out.
-for ((i = 0; i < 100; i++)); do
-  runs || break
-  sleep 0.05
-done
-if runs; then
-  echo "$pid_file tells of a process that still runs" >&2
-  exit 1
-fi
-rm -f -- "$pid_file"
-TEXT
-    # A session of its own, so that an interrupt at the terminal leaves it to
-    # stop.sh. The shell in between tells its pid, and becomes the server.
-    printf 'setsid env -i PATH="$PATH" HOME=%q TMPDIR=%q' "$dir/home" "$dir/home"
-    ((${#lets[@]} == 0)) || printf ' %q' "${lets[@]}"
-    printf ' bash -c %q' 'echo $$ >"$0.new" && mv -f "$0.new" "$0" && exec "$@"'
-    printf ' "$pid_file"'
-    printf ' %q' "$@"
-    printf ' </dev/null >>"$log" 2>&1 &\n'
-    cat <<'TEXT'
-for ((i = 0; i < 500; i++)); do
-  [[ ! -e $pid_file ]] || break
-  sleep 0.01
-done
-[[ -e $pid_file ]]
-[[ ${1:-} != --wait ]] || ready
-TEXT
-  } >"$dir/$name.start"
-  chmod 700 "$dir/$name.start"
-}
-
-exports=()
-export_line() { exports+=("export $1=$(printf %q "$2")"); }
-
-# export_process VAR NAME: where its process id is, and how it is started again.
-export_process() {
-  export_line "$1_PID_FILE" "$dir/$2.pid"
-  export_line "$1_START" "$(quoted "$dir/$2.start")"
-}
-
-# endpoint_of NAME PORT: sets endpoint, key, secret and ready of the S3 server now written.
-endpoint_of() {
-  endpoint=http://127.0.0.1:$2
-  key=lakeward-$1
-  secret=$(secret)
-  local var=LAKEWARD_TEST_${1^^}
-  export_line "$var" "$endpoint"
-  export_line "${var}_KEY" "$key"
-  export_line "${var}_SECRET" "$secret"
-  export_line "${var}_BUCKET" "$bucket"
-  export_process "$var" "$1"
-  ready="S3_KEY=$(quoted "$key") S3_SECRET=$(quoted "$secret") $(
-    quoted python3 "$here/s3.py" ready "$endpoint" "$bucket" 60
-  )"
-}
-
-# have DIR NAME: DIR is complete, and there is a Java for it.
-have() {
-  [[ -n $java ]] || fail "$java_needed"
-  [[ -e $1/complete ]] || fail "${1##*/} is not here: run integration/servers/fetch.sh $2 first."
-}
-
-have_kerberos() {
-  [[ -z $(packages_missing "${kerberos_commands[@]}") ]] ||
-    fail "Kerberos is not here: run integration/servers/fetch.sh hdfs_kerberos first."
-}
-
 # Writes the start files of all that are wanted, on ports picked now.
 prepare() {
   local -a port
   mapfile -t port < <(python3 "$here/s3.py" ports 40)
   ((${#port[@]} == 40)) || fail "No free loopback ports could be found."
   exports=() first=() between=() started=() after=()
-  if wanted minio; then
-    [[ -x $minio ]] || fail "MinIO is not here: run integration/servers/fetch.sh minio first."
-    endpoint_of minio "${port[0]}"
-    # MINIO_CI_CD lets it use a folder on the root file system.
-    starter minio "MINIO_ROOT_USER=$key
-MINIO_ROOT_PASSWORD=$secret
-MINIO_BROWSER=off
-MINIO_UPDATE=off
-MINIO_CI_CD=1" "$ready" \
-      "$minio" server "$dir/minio" --address "127.0.0.1:${port[0]}" --quiet
-    started+=(minio)
-  fi
-  if wanted seaweedfs; then
-    [[ -x $weed ]] || fail "SeaweedFS is not here: run integration/servers/fetch.sh seaweedfs first."
-    endpoint_of seaweedfs "${port[1]}"
-    # Each port is given: it would silently move on from one that is taken.
-    mkdir -p "$dir/seaweedfs"
-    starter seaweedfs "AWS_ACCESS_KEY_ID=$key
-AWS_SECRET_ACCESS_KEY=$secret" "$ready" \
-      "$weed" mini -dir="$dir/seaweedfs" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
-      -master.telemetry=false -webdav=false -s3.port.iceberg=0 -s3.port.lance=0 \
-      -s3.autoCreateBucket=false -s3.port="${port[1]}" -master.port="${port[2]}" \
-      -volume.port="${port[3]}" -filer.port="${port[4]}" -admin.port="${port[5]}" \
-      -debug.port="${port[6]}" -bucket="$bucket"
-    started+=(seaweedfs)
-  fi
-  if wanted weak; then
-    endpoint_of weak "${port[7]}"
-    starter weak PYTHONUNBUFFERED=1 "$ready" \
-      "$python" "$here/weak_s3.py" "$dir/weak" --port "${port[7]}" --key "$key"
-    started+=(weak)
-  fi
+  if wanted minio; then minio_server "${port[0]}" off; fi
+  if wanted seaweedfs; then seaweedfs_server "${port[@]:1:6}"; fi
+  if wanted weak; then weak_server "${port[7]}"; fi
   java=$(java_of java) || java=
   if wanted hdfs_old; then
     have "$hadoop_old" hdfs_old
