@@ -31,6 +31,7 @@ fn killed_at_each_step(more: &str) {
                 next = site.drop_ids(&format!("f{next}.ndjson"), next, 300);
             }
             kills += u32::from(site.killed_at(place, times));
+            site.lake().expect_whole();
         }
         counts.push(format!("{place} {kills}"));
         assert!(
@@ -110,6 +111,7 @@ fn killed_at_random_moments_while_files_arrive() {
         let status = agent.wait().expect("the program ends");
         assert_eq!(status.signal(), Some(KILLED), "{}", site.log());
         kills += 1;
+        site.lake().expect_whole();
         let staged = site
             .lake()
             .list()

@@ -30,6 +30,7 @@ fn killed_at_each_step(server: &str) {
                 next = site.drop_ids(&format!("f{next}.ndjson"), next, 300);
             }
             kills += u32::from(site.killed_at(place, times.min(2)));
+            lake.expect_whole();
         }
         counts.push(format!("{place} {kills}"));
         assert!(kills >= 3, "{place}: {kills}\n{}", site.log());

@@ -138,6 +138,27 @@ impl LakeAt {
             .collect()
     }
 
+    /// Holds that every visible file is whole: not empty, of the kind that its name says, read to its end, with a record in it.
+    /// Answers how many there are.
+    #[track_caller]
+    pub fn expect_whole(&self) -> usize {
+        let visible = self.visible();
+        for path in &visible {
+            let bytes = self
+                .read(path)
+                .unwrap_or_else(|| panic!("`{path}` vanished"));
+            assert!(!bytes.is_empty(), "`{path}` is visible and empty");
+            let known = [".parquet", ".ndjson", ".ndjson.gz", ".ndjson.zst"];
+            let known = known.iter().any(|extension| path.ends_with(extension));
+            assert!(known, "`{path}` is visible and no data file by its name");
+            assert!(
+                !ids_in(path, bytes).is_empty(),
+                "`{path}` is visible and holds no record"
+            );
+        }
+        visible.len()
+    }
+
     /// The `id` column of every visible data file, sorted; a file that cannot be read fails the test.
     pub fn ids(&self) -> Vec<i64> {
         let mut ids = Vec::new();

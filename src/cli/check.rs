@@ -170,6 +170,11 @@ fn sample(config: &Config, pipeline: &PipelineSettings, words: &mut Checked) -> 
             crate::sink::DEFAULT_PARTITION
         ));
     }
+    for name in template.hidden_columns(&schema) {
+        words.warnings.push(format!(
+            "the path has a partition key `{name}` and the data files a column of that name: readers of the table see the key's value only; give the key another name"
+        ));
+    }
     let columns: Vec<_> = schema
         .landed()
         .into_iter()

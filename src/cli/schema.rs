@@ -70,13 +70,11 @@ fn ddl(config: &Config, pipeline: &PipelineSettings, schema: &Schema) -> anyhow:
     let template = PathTemplate::parse(&pipeline.sink.path, &pipeline.sink.timezone)
         .map_err(|message| Failure::new(Exit::Usage, message))?;
     let partitions = template.partition_columns(schema);
-    let removed = template.removed();
     let quote = |name: &str| format!("`{}`", name.replace('`', "``"));
-    let columns: Vec<String> = schema
-        .landed()
+    let columns: Vec<String> = template
+        .table_columns(schema)
         .into_iter()
-        .filter(|(name, _)| !removed.contains(&name.as_str()))
-        .map(|(name, data_type)| format!("  {} {data_type}", quote(&name)))
+        .map(|(name, data_type)| format!("  {} {data_type:#}", quote(&name)))
         .collect();
     let mut text = format!(
         "CREATE EXTERNAL TABLE IF NOT EXISTS {} (\n{}\n)\n",

@@ -4,6 +4,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::schema::{Names, SchemaSettings};
+use crate::sink::{PathTemplate, SinkSettings};
+
 use super::document::{self, Value};
 use super::error::{ConfigErrors, Problems};
 use super::interpolate::Surroundings;
@@ -231,8 +234,9 @@ fn pipeline(
     let source = source::read(source_section, channel_section, &name, directory);
     let schema_section = section.section("schema");
     let sink_section = section.section("sink");
-    let schema = schema::read(schema_section, &source);
+    let mut schema = schema::read(schema_section, &source);
     let (sink, roll) = sink::read(sink_section, &name, &source, &schema);
+    schema.partition_keys = partition_keys(&schema, &sink);
     section.finish(belongs_in);
     Some(PipelineSettings {
         name,
@@ -242,6 +246,19 @@ fn pipeline(
         roll,
         lake: lake?,
     })
+}
+
+/// The partition keys whose names no column may take; none for a path that was complained of.
+fn partition_keys(schema: &SchemaSettings, sink: &SinkSettings) -> Vec<String> {
+    match PathTemplate::parse(&sink.path, &sink.timezone) {
+        Ok(template) if schema.names == Names::Hive => template
+            .partition_keys()
+            .into_iter()
+            .filter(|key| !template.reads(key))
+            .map(str::to_owned)
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn is_name(name: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::format::InputFormat;
 use crate::schema::{
-    DataType, Metadata, Names, NewColumns, SchemaMode, SchemaSettings, TimestampUnit,
+    DataType, Metadata, Names, NewColumns, SchemaMode, SchemaSettings, TimestampUnit, fold_name,
 };
 use crate::source::SourceSettings;
 
@@ -59,7 +59,8 @@ pub(super) fn read(mut section: Section, source: &SourceSettings) -> SchemaSetti
         timestamp_unit,
         metadata,
         columns_max,
-        path_columns: super::source::groups(&source.path_columns),
+        path_columns: path_columns(&section, source, names),
+        partition_keys: Vec::new(),
     };
     check(&section, &settings, source);
     section.finish(belongs_in);
@@ -132,6 +133,35 @@ fn columns(section: &mut Section) -> Vec<(String, DataType)> {
         }
     }
     columns
+}
+
+/// The groups of `source.path_columns` as they land.
+fn path_columns(section: &Section, source: &SourceSettings, names: Names) -> Vec<String> {
+    let groups = super::source::groups(&source.path_columns);
+    if names == Names::AsIs {
+        return groups;
+    }
+    let mut folded: Vec<String> = Vec::new();
+    for group in groups {
+        let name = fold_name(&group);
+        // One that has such a name as it stands was complained of with the pattern.
+        let own = name != group && OWN_COLUMNS.contains(&name.as_str());
+        if own || folded.contains(&name) {
+            let other = if own {
+                "a column of Lakeward's own"
+            } else {
+                "another group"
+            };
+            section.problem(
+                "names",
+                format!(
+                    "`hive` folds group `{group}` of `source.path_columns` to `{name}`, which is {other}; choose another name for the group, or `names = \"as-is\"`"
+                ),
+            );
+        }
+        folded.push(name);
+    }
+    folded
 }
 
 fn new_columns(section: &mut Section, mode: SchemaMode) -> NewColumns {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::schema::{NewColumns, SchemaMode, SchemaSettings};
+use crate::schema::{Names, NewColumns, SchemaMode, SchemaSettings};
 use crate::sink::{Codec, Compat, OutputFormat, RejectsMax, RollSettings, SinkSettings};
 use crate::source::SourceSettings;
 
@@ -31,6 +31,12 @@ pub(super) fn read(
         );
     }
     check_columns(&section, &path, source, schema);
+    // With `mode = "none"` the path names keys of the input, which are nobody's columns.
+    let path = if schema.names == Names::Hive && schema.mode != SchemaMode::None {
+        template::hive_names(&path)
+    } else {
+        path
+    };
     let format = format(&mut section);
     if schema.mode == SchemaMode::None && !matches!(format, OutputFormat::Ndjson { .. }) {
         section.problem("format", "`schema.mode = \"none\"` lands each line as it is and needs `format = \"ndjson\"` here");

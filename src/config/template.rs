@@ -1,5 +1,7 @@
 //! The path template of a sink, as far as it can be judged without a schema.
 
+use crate::schema::fold_name;
+
 /// Says what is wrong with `sink.path`.
 ///
 /// # Errors
@@ -98,6 +100,44 @@ pub(super) fn columns(path: &str) -> impl Iterator<Item = &str> {
         .filter_map(|rest| rest.split(['}', ':', '.']).next())
 }
 
+/// The path with its names as Hive folds them: columns (of `{geo.Lat}` each part), and partition keys, which Hive keeps in
+/// lower case and looks for as such when it repairs a table. Other directories and time formats stay as they are. Only for a
+/// path that [`check`] let pass.
+pub(super) fn hive_names(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    let mut begins = true;
+    while !rest.is_empty() {
+        let (piece, after) = if rest.starts_with('{') {
+            rest.split_at(rest.find('}').map_or(rest.len(), |at| at + 1))
+        } else if let Some(after) = rest.strip_prefix('/') {
+            out.push('/');
+            (begins, rest) = (true, after);
+            continue;
+        } else {
+            rest.split_at(rest.find(['{', '/']).unwrap_or(rest.len()))
+        };
+        if let Some(inner) = piece.strip_prefix('{') {
+            let end = inner.find([':', '}']).unwrap_or(inner.len());
+            let parts: Vec<String> = inner[..end].split('.').map(fold_name).collect();
+            out.push('{');
+            out.push_str(&parts.join("."));
+            out.push_str(&inner[end..]);
+        } else {
+            match piece.split_once('=') {
+                Some((key, value)) if begins && after.starts_with('{') => {
+                    out.push_str(&fold_name(key));
+                    out.push('=');
+                    out.push_str(value);
+                }
+                _ => out.push_str(piece),
+            }
+        }
+        (begins, rest) = (false, after);
+    }
+    out
+}
+
 /// A name as Hive folds it, near enough to compare.
 pub(super) fn folded(name: &str) -> String {
     name.chars()
@@ -125,6 +165,25 @@ mod tests {
             "x={x}_y",
         ] {
             assert_eq!(check(path, "UTC"), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn columns_and_partition_keys_are_folded_and_nothing_else() {
+        for (path, folded) in [
+            (
+                "Lake/Env=Prod/Dt={createdAt:%Y-%B}/Region={Region}",
+                "Lake/Env=Prod/dt={createdat:%Y-%B}/region={region}",
+            ),
+            ("T/{Geo.Lat}-X={B}", "T/{geo.lat}-X={b}"),
+            (
+                "Event-Date=V{at:%Y/M%m}/{_file}",
+                "event_date=V{at:%Y/M%m}/{_file}",
+            ),
+            ("A", "A"),
+        ] {
+            assert_eq!(hive_names(path), folded);
+            assert_eq!(hive_names(folded), folded);
         }
     }
 

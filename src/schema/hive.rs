@@ -232,7 +232,8 @@ impl Parser<'_> {
     }
 }
 
-/// Hive's form, which [`parse_type`] reads back: `struct<lat:double,tags:array<string>>`.
+/// Hive's form, which [`parse_type`] reads back: `struct<lat:double,tags:array<string>>`. With `{:#}` every field's name is
+/// quoted, as a statement needs it where one is a word of the language, such as `date` or `order`.
 impl fmt::Display for DataType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -250,13 +251,23 @@ impl fmt::Display for DataType {
             Self::Binary => f.write_str("binary"),
             Self::Date => f.write_str("date"),
             Self::Timestamp => f.write_str("timestamp"),
-            Self::Array(element) => write!(f, "array<{element}>"),
-            Self::Map(key, value) => write!(f, "map<{key},{value}>"),
+            Self::Array(element) => {
+                f.write_str("array<")?;
+                element.fmt(f)?;
+                f.write_str(">")
+            }
+            Self::Map(key, value) => {
+                write!(f, "map<{key},")?;
+                value.fmt(f)?;
+                f.write_str(">")
+            }
             Self::Struct(fields) => {
                 f.write_str("struct<")?;
                 for (i, field) in fields.iter().enumerate() {
-                    let comma = if i == 0 { "" } else { "," };
-                    write!(f, "{comma}{}:{}", QuotedName(&field.name), field.data_type)?;
+                    f.write_str(if i == 0 { "" } else { "," })?;
+                    QuotedName(&field.name).fmt(f)?;
+                    f.write_str(":")?;
+                    field.data_type.fmt(f)?;
                 }
                 f.write_str(">")
             }
@@ -264,13 +275,13 @@ impl fmt::Display for DataType {
     }
 }
 
-/// A field's name, in back quotes where the plain one would not be read back.
+/// A field's name, in back quotes where the plain one would not be read back, or wherever asked.
 struct QuotedName<'a>(&'a str);
 
 impl fmt::Display for QuotedName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = |c: char| c.is_alphanumeric() || c == '_';
-        if !self.0.is_empty() && self.0.chars().all(plain) {
+        if !f.alternate() && !self.0.is_empty() && self.0.chars().all(plain) {
             f.write_str(self.0)
         } else {
             write!(f, "`{}`", self.0.replace('`', "``"))
@@ -318,6 +329,15 @@ mod tests {
         ] {
             assert_eq!(parse_type(text).unwrap().to_string(), form);
         }
+    }
+
+    #[test]
+    fn a_statement_has_every_field_quoted_at_any_depth() {
+        let text = "array<struct<date:int,m:map<string,struct<`a-b`:array<struct<x:int>>>>>>";
+        assert_eq!(
+            format!("{:#}", parse_type(text).unwrap()),
+            "array<struct<`date`:int,`m`:map<string,struct<`a-b`:array<struct<`x`:int>>>>>>"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod names;
 mod observed;
 
 pub use hive::parse_type;
-pub use names::{Taken, fold_name};
+pub use names::{Taken, fold_name, group_value};
 pub use observed::{Kinds, Observed, TYPE_DEPTH_MAX, Widening};
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -145,8 +145,11 @@ pub struct SchemaSettings {
     pub timestamp_unit: TimestampUnit,
     pub metadata: Vec<Metadata>,
     pub columns_max: usize,
-    /// Groups of `source.path_columns`.
+    /// Groups of `source.path_columns`, as they land.
     pub path_columns: Vec<String>,
+    /// With `names = "hive"` the partition keys of `sink.path` that are not a column it reads: Hive has no column beside a
+    /// partition key of its name, so none may take one.
+    pub partition_keys: Vec<String>,
 }
 
 /// The pipeline's schema while it runs: shared by its lanes, only ever added to.
@@ -306,7 +309,11 @@ pub fn first_schema(settings: &SchemaSettings) -> Schema {
     let raw = settings.mode == SchemaMode::None;
     let given = settings.columns.iter().map(|(key, t)| (key.as_str(), t));
     Schema {
-        columns: folded_fields(given, settings.names, Taken::reserved(&[])),
+        columns: folded_fields(
+            given,
+            settings.names,
+            Taken::reserved(&settings.partition_keys),
+        ),
         path_columns: settings.path_columns.clone(),
         metadata: settings.metadata.clone(),
         raw,
@@ -399,6 +406,7 @@ mod tests {
             metadata: vec![Metadata::File],
             columns_max: 2000,
             path_columns: vec!["region".into(), "day".into()],
+            partition_keys: vec!["dt".into()],
         }
     }
 
@@ -410,6 +418,7 @@ mod tests {
             ("geo", "struct<Lat:double,LAT:int>"),
             ("_file", "string"),
             ("day", "int"),
+            ("DT", "string"),
         ]));
         let names: Vec<_> = schema
             .landed()
@@ -424,13 +433,14 @@ mod tests {
                 "geo struct<lat:double,lat_2:int>",
                 "_file_2 string",
                 "day int",
+                "dt_2 string",
                 "region string",
                 "_rescued string",
                 "_file string",
             ]
         );
         let folds: Vec<bool> = schema.columns.iter().map(|column| column.folds).collect();
-        assert_eq!(folds, [false, false, true, false, true]);
+        assert_eq!(folds, [false, false, true, false, true, false]);
         assert_eq!(schema.type_of("geo.lat_2"), Some(DataType::Int));
         assert_eq!(schema.type_of("geo.x"), None);
         assert_eq!(schema.type_of("region"), Some(DataType::String));

@@ -21,6 +21,15 @@ pub fn fold_name(key: &str) -> String {
         .collect()
 }
 
+/// What the path of a file brings for the path column `name`: values go by the names of the pattern's groups, which land
+/// folded with `names = "hive"`.
+#[must_use]
+pub fn group_value<'a>(values: &'a [(String, Option<String>)], name: &str) -> Option<&'a str> {
+    let exact = values.iter().find(|(group, _)| group == name);
+    let found = exact.or_else(|| values.iter().find(|(group, _)| fold_name(group) == name));
+    found.and_then(|(_, value)| value.as_deref())
+}
+
 /// The names in use beside each other, which a new one must not repeat.
 #[derive(Clone, Debug, Default)]
 pub struct Taken(HashSet<String>);
@@ -93,5 +102,23 @@ mod tests {
             ]
         );
         assert_eq!(taken.name("Region", Names::AsIs), "Region");
+    }
+
+    #[test]
+    fn a_groups_value_is_found_under_its_own_name_first_and_then_under_its_folded_one() {
+        let values = [
+            ("Shop".to_owned(), Some("n".to_owned())),
+            ("shop".to_owned(), Some("s".to_owned())),
+            ("DAY".to_owned(), None),
+        ];
+        for (name, value) in [
+            ("Shop", Some("n")),
+            ("shop", Some("s")),
+            ("day", None),
+            ("x", None),
+        ] {
+            assert_eq!(group_value(&values, name), value, "{name}");
+        }
+        assert_eq!(group_value(&values[..1], "shop"), Some("n"));
     }
 }

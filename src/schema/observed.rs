@@ -113,8 +113,10 @@ impl Observed {
 
 /// How a schema takes in what was observed.
 #[derive(Clone, Copy, Debug)]
-pub struct Widening {
+pub struct Widening<'a> {
     pub names: Names,
+    /// [`super::SchemaSettings::partition_keys`].
+    pub partition_keys: &'a [String],
     /// Leaves of the whole schema; 0 for no limit.
     pub columns_max: usize,
     /// Whether a key that only came with null (or nothing else inside objects and arrays) becomes a `string`, or waits.
@@ -124,7 +126,7 @@ pub struct Widening {
 impl Schema {
     /// Adds what `top` saw at the top of records and this schema does not have. Columns and fields that are there keep
     /// their type.
-    pub fn widen(&mut self, top: &Observed, how: Widening) {
+    pub fn widen(&mut self, top: &Observed, how: Widening<'_>) {
         let max = if how.columns_max == 0 {
             usize::MAX
         } else {
@@ -132,6 +134,9 @@ impl Schema {
         };
         let mut left = max.saturating_sub(self.leaves());
         let mut taken = Taken::reserved(&self.path_columns);
+        for key in how.partition_keys {
+            taken.take(key);
+        }
         widen_fields(&mut self.columns, top, &mut taken, how, &mut left, 0);
     }
 }
@@ -140,7 +145,7 @@ fn widen_fields(
     fields: &mut Vec<Field>,
     seen: &Observed,
     taken: &mut Taken,
-    how: Widening,
+    how: Widening<'_>,
     left: &mut usize,
     depth: usize,
 ) {
@@ -173,7 +178,7 @@ fn widen_fields(
 fn widen_type(
     data_type: &mut DataType,
     seen: &Observed,
-    how: Widening,
+    how: Widening<'_>,
     left: &mut usize,
     depth: usize,
 ) {
@@ -197,7 +202,7 @@ fn widen_type(
 
 impl Observed {
     /// The type of a new column, its leaves taken off `left`; `None` for one that is not to be added (yet).
-    fn data_type(&self, how: Widening, left: &mut usize, depth: usize) -> Option<DataType> {
+    fn data_type(&self, how: Widening<'_>, left: &mut usize, depth: usize) -> Option<DataType> {
         const NUMBERS: Kinds = Kinds::INTEGER.with(Kinds::LARGE).with(Kinds::HUGE);
         let kinds = self.kinds;
         if kinds == Kinds::NONE && !how.nulls {
@@ -234,7 +239,12 @@ impl Observed {
     }
 
     /// `None` if no field of it is to be added.
-    fn struct_fields(&self, how: Widening, left: &mut usize, depth: usize) -> Option<Vec<Field>> {
+    fn struct_fields(
+        &self,
+        how: Widening<'_>,
+        left: &mut usize,
+        depth: usize,
+    ) -> Option<Vec<Field>> {
         let mut fields = Vec::new();
         widen_fields(
             &mut fields,
@@ -257,6 +267,7 @@ mod tests {
         let all = kinds.iter().fold(Kinds::NONE, |all, k| all.with(*k));
         let how = Widening {
             names: Names::Hive,
+            partition_keys: &[],
             columns_max: 0,
             nulls: true,
         };
@@ -331,6 +342,7 @@ mod tests {
         only_null.see(Kinds::NONE);
         let how = Widening {
             names: Names::Hive,
+            partition_keys: &["n".to_owned()],
             columns_max: 5,
             nulls: false,
         };
@@ -344,7 +356,7 @@ mod tests {
             "a struct<x:int,y:boolean>",
             "b int",
             "p_2 string",
-            "n struct<n:boolean>",
+            "n_2 struct<n:boolean>",
         ];
         assert_eq!(columns, expected);
         schema.widen(&top, Widening { nulls: true, ..how });

@@ -57,6 +57,7 @@ fn registry(schema: Schema) -> SchemaRegistry {
         metadata: Vec::new(),
         columns_max: 2000,
         path_columns: Vec::new(),
+        partition_keys: Vec::new(),
     };
     let registry = SchemaRegistry::new(settings, None, schema);
     registry.settle();

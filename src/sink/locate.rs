@@ -84,6 +84,7 @@ fn offsets_only(settings: &SchemaSettings) -> SchemaRegistry {
         metadata: vec![Metadata::Offset],
         columns_max: settings.columns_max,
         path_columns: Vec::new(),
+        partition_keys: Vec::new(),
     };
     let schema = Schema {
         columns: Vec::new(),

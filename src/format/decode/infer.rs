@@ -17,6 +17,7 @@ pub(super) const LINE: &str = "line";
 /// Memory is bounded by `columns_max`: once several times as many keys were seen, new ones are not looked at.
 pub struct Inference {
     names: Names,
+    partition_keys: Vec<String>,
     columns_max: usize,
     top: Observed,
     /// How many more keys may be watched.
@@ -32,6 +33,7 @@ impl Inference {
         let columns_max = settings.columns_max;
         Self {
             names: settings.names,
+            partition_keys: settings.partition_keys.clone(),
             columns_max,
             top: Observed::of(Kinds::OBJECT),
             left: match columns_max {
@@ -132,6 +134,7 @@ impl Inference {
         }
         let how = Widening {
             names: self.names,
+            partition_keys: &self.partition_keys,
             columns_max: self.columns_max,
             nulls,
         };

@@ -7,7 +7,7 @@
 use super::coerce::{Rules, Scanned, Stop, append, append_text, plain_key};
 use super::column::{Column, Level, NONE, OFFSET_MAX, Text, Values};
 use crate::record::{Kind, text};
-use crate::schema::{DataType, NewColumns, Schema};
+use crate::schema::{DataType, NewColumns, Schema, group_value};
 
 /// The data columns that the path of a file brings: slot, name, value. What a record brings for them is rescued.
 pub(super) struct PathValues(Vec<(usize, String, Option<String>)>);
@@ -20,8 +20,7 @@ impl PathValues {
         let columns = schema.columns.iter().enumerate();
         let brought = columns.filter(|(_, column)| schema.path_columns.contains(&column.name));
         let with_value = brought.map(|(slot, column)| {
-            let value = values.iter().find(|(name, _)| *name == column.name);
-            let value = value.and_then(|(_, value)| value.clone());
+            let value = group_value(values, &column.name).map(str::to_owned);
             (slot, column.name.clone(), value)
         });
         Self(with_value.collect())

@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, Int64Array, StringBuilder, TimestampMicrosecondArra
 use super::DecodeContext;
 use super::column::OFFSET_MAX;
 use crate::format::FileContext;
-use crate::schema::{Metadata, Schema};
+use crate::schema::{Metadata, Schema, group_value};
 use crate::segment::RelativePath;
 
 /// Rows of one file that follow each other.
@@ -88,9 +88,7 @@ impl Spans {
         let arrays = schema.landed_path_columns().map(|name| {
             let mut builder = StringBuilder::with_capacity(len, 0);
             for span in &self.runs {
-                let value = span.values.iter().find(|(group, _)| group == name);
-                let value = value.and_then(|(_, value)| value.as_deref());
-                append_repeated(&mut builder, value, span.rows);
+                append_repeated(&mut builder, group_value(&span.values, name), span.rows);
             }
             Arc::new(builder.finish()) as ArrayRef
         });

@@ -13,6 +13,8 @@ mod error;
 mod int96;
 mod json_row;
 mod ndjson_file;
+#[cfg(test)]
+mod nested_tests;
 mod parquet_file;
 mod parquet_schema;
 mod settings;

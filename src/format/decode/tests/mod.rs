@@ -29,6 +29,7 @@ fn settings() -> SchemaSettings {
         metadata: Vec::new(),
         columns_max: 2000,
         path_columns: Vec::new(),
+        partition_keys: Vec::new(),
     }
 }
 
