@@ -31,6 +31,7 @@ fn a_local_lake_keeps_the_ports_contract() {
         staging: lake.staging_dir(JOURNAL).unwrap(),
     };
     suite.all();
+    suite.takes_colons();
     suite.lands_large_files();
 }
 
