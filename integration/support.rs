@@ -93,8 +93,10 @@ impl S3 {
     }
 }
 
-static RUNTIME: std::sync::LazyLock<tokio::runtime::Runtime> =
-    std::sync::LazyLock::new(|| tokio::runtime::Runtime::new().expect("a runtime"));
+static RUNTIME: std::sync::LazyLock<tokio::runtime::Runtime> = std::sync::LazyLock::new(|| {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Runtime::new().expect("a runtime")
+});
 
 pub fn runtime() -> tokio::runtime::Handle {
     RUNTIME.handle().clone()

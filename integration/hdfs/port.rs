@@ -105,6 +105,14 @@ fn native_keeps_the_contract(name: &str) {
     };
     let lake = open_native(&native(&hdfs));
     keeps_the_contract(&lake, &hdfs, &|path| lake.temporary_name(path));
+    takes_emoji(&lake);
+}
+
+fn takes_emoji(lake: &dyn Lake) {
+    let (_dir, staging) = staging();
+    let dir = path("scratch");
+    let suite = Suite { lake, dir, staging };
+    suite.takes_emoji();
 }
 
 fn web_keeps_the_contract(name: &str) {
@@ -113,6 +121,9 @@ fn web_keeps_the_contract(name: &str) {
     };
     let lake = open_web(&web(&hdfs));
     keeps_the_contract(&lake, &hdfs, &|path| lake.temporary_name(path));
+    if name == "HDFS_NEW" {
+        takes_emoji(&lake);
+    }
 }
 
 #[test]

@@ -127,14 +127,18 @@ impl Hdfs {
     }
 
     fn address(&self, path: &str, operation: &str, more: &str) -> reqwest::Url {
-        let mut url = reqwest::Url::parse(self.endpoint()).unwrap();
-        url.path_segments_mut()
-            .unwrap()
-            .extend(["webhdfs", "v1"])
-            .extend(path.split('/').filter(|part| !part.is_empty()));
-        let user = self.user();
-        url.set_query(Some(&format!("op={operation}&user.name={user}{more}")));
-        url
+        // Jetty takes a bare `;` for something else.
+        let mut encoded = String::new();
+        for byte in path.bytes() {
+            if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+                encoded.push(char::from(byte));
+            } else {
+                encoded.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        let (endpoint, user) = (self.endpoint(), self.user());
+        let text = format!("{endpoint}/webhdfs/v1{encoded}?op={operation}&user.name={user}{more}");
+        reqwest::Url::parse(&text).unwrap()
     }
 
     /// As the superuser.

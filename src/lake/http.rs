@@ -10,6 +10,11 @@ use std::time::Duration;
 /// # Errors
 /// In words.
 pub(super) fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, String> {
+    build(builder(ca_file)?)
+}
+
+/// As [`client`], to be changed before it is made.
+pub(super) fn builder(ca_file: Option<&Path>) -> Result<reqwest::ClientBuilder, String> {
     install_crypto();
     let mut builder = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(10))
@@ -27,6 +32,10 @@ pub(super) fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, String> 
         }
         builder = builder.tls_certs_merge(authorities);
     }
+    Ok(builder)
+}
+
+pub(super) fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, String> {
     builder
         .build()
         .map_err(|e| format!("the HTTP client: {}", causes(&e)))

@@ -318,6 +318,7 @@ fn the_contract_is_kept() {
         staging: staging.path().to_owned(),
     };
     suite.all();
+    suite.takes_emoji();
     suite.lands_large_files();
     suite.aborts_what_was_begun(&|path| {
         let name = lake.temporary_name(path);

@@ -32,6 +32,7 @@ fn a_local_lake_keeps_the_ports_contract() {
     };
     suite.all();
     suite.takes_colons();
+    suite.takes_emoji();
     suite.lands_large_files();
 }
 

@@ -11,6 +11,8 @@
 //! A gateway that does not know the option answers with a boolean of the older one: `false` for a file that is there, a
 //! missing directory and more alike, and `true` also for having moved the file *into* a directory of that name.
 
+mod answer;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -18,14 +20,14 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Body, Method, Response, StatusCode, Url};
-use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use self::answer::{Answer, ListAnswer, StatusAnswer, host, info, refusal, silence, stalled};
 use super::calls::{Calls, Info};
 use super::contents::Contents;
 use super::fault::{Fault, FaultKind};
 use super::land::parent;
-use crate::config::{Secret, WebHdfsSettings, redact};
+use crate::config::{Secret, WebHdfsSettings};
 use crate::lake::http::{self, encoded};
 
 const ANSWER: Duration = Duration::from_mins(1);
@@ -52,62 +54,17 @@ pub struct Web {
     made: Mutex<HashSet<String>>,
 }
 
-#[derive(Deserialize)]
-struct Refusal {
-    #[serde(rename = "RemoteException")]
-    exception: Exception,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Exception {
-    exception: String,
-    #[serde(default)]
-    java_class_name: String,
-    #[serde(default)]
-    message: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct StatusAnswer {
-    file_status: Status,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ListAnswer {
-    file_statuses: Statuses,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Statuses {
-    file_status: Vec<Status>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Status {
-    #[serde(default)]
-    path_suffix: String,
-    length: u64,
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    modification_time: u64,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    boolean: bool,
-}
-
 impl Web {
     /// Asks nothing yet.
     pub(super) fn open(settings: &WebHdfsSettings) -> Result<Self, Fault> {
+        // Old DataNodes put the file's name into a header as it is, which only ASCII names survive.
+        let client = http::builder(settings.ca_file.as_deref())
+            .and_then(|builder| {
+                http::build(builder.http1_ignore_invalid_headers_in_responses(true))
+            })
+            .map_err(Fault::permanent)?;
         Ok(Self {
-            client: http::client(settings.ca_file.as_deref()).map_err(Fault::permanent)?,
+            client,
             endpoints: settings.endpoints.clone(),
             current: AtomicUsize::new(0),
             user: settings.user.clone(),
@@ -176,37 +133,7 @@ impl Web {
             return Ok(response);
         }
         let body = response.bytes().await.unwrap_or_default();
-        Err(self.refusal(endpoint, status, &body))
-    }
-
-    fn refusal(&self, endpoint: &str, status: StatusCode, body: &[u8]) -> Fault {
-        if let Ok(Refusal { exception }) = serde_json::from_slice(body) {
-            let class = match exception.java_class_name.as_str() {
-                "" => &exception.exception,
-                class => class,
-            };
-            let mut fault = Fault::remote(class, &exception.message);
-            fault.message = redact::mask(&fault.message).into_owned();
-            return fault;
-        }
-        let number = status.as_u16();
-        match number {
-            401 => Fault::permanent(format!(
-                "{endpoint} wants to know who asks (401): this program does no SPNEGO over HTTP; give a `delegation_token`, or use `type = \"hdfs\"`, which speaks Kerberos"
-            )),
-            403 if self.token.is_some() => Fault::permanent(format!(
-                "{endpoint} answered 403: is `delegation_token` valid still?"
-            )),
-            404 => Fault::permanent(format!(
-                "{endpoint} answered 404 and not as WebHDFS does: is this the NameNode's HTTP address, is `dfs.webhdfs.enabled` true?"
-            )),
-            408 | 429 | 500..=599 if number != 501 => {
-                Fault::transient(format!("{endpoint} answered {number}"))
-            }
-            _ => Fault::permanent(format!(
-                "{endpoint} answered {number}, which WebHDFS does not: is this the NameNode's HTTP address?"
-            )),
-        }
+        Err(refusal(endpoint, status, &body, self.token.is_some()))
     }
 
     /// Where the NameNode sends a request to; `None` for a gateway that answers itself.
@@ -504,71 +431,4 @@ impl Calls for Web {
         }
         Ok(true)
     }
-}
-
-fn info(name: &str, status: &Status) -> Info {
-    Info {
-        name: name.to_owned(),
-        length: status.length,
-        is_dir: status.kind == "DIRECTORY",
-        modified_ms: status.modification_time,
-    }
-}
-
-/// Whom a message names: an address' query may hold a token.
-fn host(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port_or_known_default() {
-        Some(port) => format!("{}://{host}:{port}", url.scheme()),
-        None => format!("{}://{host}", url.scheme()),
-    }
-}
-
-fn stalled(host: &str, limit: Duration) -> Fault {
-    Fault::transient(format!(
-        "no answer from {host} within {} s",
-        limit.as_secs()
-    ))
-}
-
-/// What broke below HTTP. reqwest's own text would quote the address.
-fn silence(host: &str, error: &reqwest::Error) -> Fault {
-    if error.is_timeout() && !error.is_connect() {
-        return stalled(host, ANSWER);
-    }
-    let mut innermost = error.to_string();
-    let mut source = std::error::Error::source(error);
-    if source.is_some() || error.url().is_some() {
-        "the request failed".clone_into(&mut innermost);
-    }
-    while let Some(cause) = source {
-        if let Some(tls) = tls(cause) {
-            return Fault::permanent(format!(
-                "TLS with {host} failed ({tls}): name the file with its authority as `ca_file`, or is it an http:// address?"
-            ));
-        }
-        innermost = cause.to_string();
-        source = cause.source();
-    }
-    let lower = innermost.to_ascii_lowercase();
-    Fault::transient(if lower.contains("connection refused") {
-        format!(
-            "nothing listens at {host} (connection refused): is the server running, is the port right?"
-        )
-    } else if lower.contains("lookup address") || lower.contains("dns error") {
-        format!(
-            "the host of {host} cannot be found ({innermost}): does DNS answer? (a DataNode's name must be known here too)"
-        )
-    } else {
-        format!("no answer from {host}: {innermost}")
-    })
-}
-
-/// An `io::Error` hides what it wraps from `source`, so it is asked for it.
-fn tls<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    if let Some(tls) = cause.downcast_ref() {
-        return Some(tls);
-    }
-    let inner = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
-    tls(inner)
 }
