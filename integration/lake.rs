@@ -85,6 +85,8 @@ fn keeps_the_contract(settings: &S3Settings) {
         staging: staging.path().to_owned(),
     };
     suite.all();
+    suite.takes_colons();
+    suite.takes_emoji();
     suite.lands_large_files();
     suite.aborts_what_was_begun(&|path| lake.begin_upload(path).unwrap());
     assert_eq!(

@@ -13,6 +13,8 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::hdfs::Hdfs;
+
 /// The signal number of kill -9.
 pub const KILLED: i32 = 9;
 
@@ -24,6 +26,7 @@ pub struct Site {
 pub enum LakeAt {
     Local(PathBuf),
     S3(S3),
+    Hdfs(Hdfs),
 }
 
 /// An S3 server that `integration/test.sh` has started.
@@ -90,9 +93,16 @@ impl S3 {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    static RUNTIME: std::sync::LazyLock<tokio::runtime::Runtime> =
-        std::sync::LazyLock::new(|| tokio::runtime::Runtime::new().expect("a runtime"));
+static RUNTIME: std::sync::LazyLock<tokio::runtime::Runtime> = std::sync::LazyLock::new(|| {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Runtime::new().expect("a runtime")
+});
+
+pub fn runtime() -> tokio::runtime::Handle {
+    RUNTIME.handle().clone()
+}
+
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }
 
@@ -105,6 +115,7 @@ impl LakeAt {
                 walk(root, root, &mut found);
                 found
             }
+            Self::Hdfs(hdfs) => hdfs.list(),
             Self::S3(s3) => block_on(async {
                 let entries = s3
                     .operator()
@@ -124,6 +135,7 @@ impl LakeAt {
     pub fn read(&self, path: &str) -> Option<Vec<u8>> {
         match self {
             Self::Local(root) => fs::read(root.join(path)).ok(),
+            Self::Hdfs(hdfs) => hdfs.read(path),
             Self::S3(s3) => {
                 block_on(async { s3.operator().read(path).await.ok().map(|b| b.to_vec()) })
             }

@@ -52,8 +52,9 @@ const UPWARD: [(&str, &str, &str); 4] = [
 const STRANGERS: [(&str, &str); 2] = [("source", "sink"), ("sink", "source")];
 
 /// Crates that only these modules name.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("opendal", &["lake"]),
+    ("hdfs_native", &["lake"]),
     ("opendal_http_transport_reqwest", &["lake"]),
     ("reqwest", &["lake"]),
     ("reqsign_aws_v4", &["lake"]),

@@ -120,7 +120,7 @@ fn check_lake(
 
 fn wants_conditions(pipeline: &PipelineSettings) -> bool {
     match &pipeline.lake {
-        LakeSettings::Fs { .. } => true,
+        LakeSettings::Fs { .. } | LakeSettings::Hdfs(_) | LakeSettings::WebHdfs(_) => true,
         LakeSettings::S3(s3) => s3.conditional_writes,
     }
 }

@@ -44,8 +44,9 @@ fn filter(global: &Global) -> Result<EnvFilter, String> {
     let text = if given.is_empty() {
         // Other libraries speak only when something is wrong.
         match (global.quiet, global.verbose) {
-            (true, _) => "warn",
-            (false, 0) => "warn,lakeward=info",
+            (true, _) => "warn,hdfs_native=error",
+            // hdfs-native warns of what is repeated, by it or by us.
+            (false, 0) => "warn,hdfs_native=error,lakeward=info",
             (false, 1) => "warn,lakeward=debug",
             (false, _) => "info,lakeward=trace",
         }

@@ -77,6 +77,8 @@ impl Ports {
             LakeSettings::Fs { root } => format!("file://{}", root.display()),
             LakeSettings::S3(s3) if s3.root.is_empty() => format!("s3a://{}", s3.bucket),
             LakeSettings::S3(s3) => format!("s3a://{}/{}", s3.bucket, s3.root),
+            LakeSettings::Hdfs(hdfs) => hdfs.location(),
+            LakeSettings::WebHdfs(web) => format!("hdfs://{}", web.root),
         }
     }
 }

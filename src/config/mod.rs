@@ -91,6 +91,8 @@ pub enum LakeSettings {
         root: PathBuf,
     },
     S3(S3Settings),
+    Hdfs(HdfsSettings),
+    WebHdfs(WebHdfsSettings),
 }
 
 #[derive(Clone, Debug)]
@@ -109,4 +111,53 @@ pub struct S3Settings {
     pub conditional_writes: bool,
     /// Options passed to opendal's S3 service as they are, from the allowed list.
     pub options: Vec<(String, Secret)>,
+}
+
+/// A directory of HDFS, by the NameNode's own protocol.
+#[derive(Clone, Debug)]
+pub struct HdfsSettings {
+    /// `hdfs://HOST:PORT`, `HOST:PORT` or one name service; empty: `fs.defaultFS` of `hadoop_conf_dir`.
+    pub name_nodes: Vec<String>,
+    /// `None`: that of HADOOP_CONF_DIR, if it is set.
+    pub hadoop_conf_dir: Option<PathBuf>,
+    /// Absolute, in HDFS.
+    pub root: String,
+    /// Under Kerberos, whom to act for.
+    pub user: Option<String>,
+    pub principal: Option<String>,
+    pub keytab: Option<PathBuf>,
+    /// A file, or a name such as `KEYRING:persistent:1000`.
+    pub ticket_cache: Option<String>,
+    pub block_size: Option<u64>,
+    pub replication: Option<u32>,
+    pub umask: Option<u32>,
+    /// Hadoop's, over those of its files.
+    pub properties: Vec<(String, String)>,
+}
+
+/// The same by WebHDFS.
+#[derive(Clone, Debug)]
+pub struct WebHdfsSettings {
+    /// At least one, with scheme, without a path.
+    pub endpoints: Vec<String>,
+    pub root: String,
+    pub user: Option<String>,
+    pub delegation_token: Option<Secret>,
+    pub ca_file: Option<PathBuf>,
+    pub block_size: Option<u64>,
+    pub replication: Option<u32>,
+    pub umask: Option<u32>,
+}
+
+impl HdfsSettings {
+    /// The root as Hive names it. Without one NameNode or name service that Hive's servers know too, they are left to
+    /// their own default.
+    #[must_use]
+    pub fn location(&self) -> String {
+        match &self.name_nodes[..] {
+            [one] if one.contains("://") => format!("{}{}", one.trim_end_matches('/'), self.root),
+            [one] => format!("hdfs://{one}{}", self.root),
+            _ => format!("hdfs://{}", self.root),
+        }
+    }
 }

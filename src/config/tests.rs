@@ -224,7 +224,48 @@ fn a_wrong_lake_is_told() {
         complaints(&[
             ("lake", "type = \"S3\"\n"),
             ("lake", "type = \"hdfs\"\nname_node = \"hdfs://h:8020\"\n"),
+            (
+                "lake",
+                "type = \"hdfs\"\nname_node = \"http://h:9870\"\nroot = \"/a\"\n",
+            ),
+            (
+                "lake",
+                "type = \"hdfs\"\nname_node = \"h\"\nname_nodes = [\"a:8020\", \"b:x\"]\nroot = \"a\"\n",
+            ),
+            (
+                "lake",
+                "type = \"hdfs\"\nroot = \"/a\"\nkeytab = \"nowhere.keytab\"\nhadoop_conf_dir = \"nowhere\"\n",
+            ),
+            (
+                "lake",
+                "type = \"hdfs\"\nroot = \"/a\"\nticket_cache = \"FILE:/c\"\nprincipal = \"nn/_HOST@R\"\n",
+            ),
+            (
+                "lake",
+                "type = \"hdfs\"\nroot = \"/a\"\nticket_cache = \"FILE:/c\"\n",
+            ),
+            (
+                "lake",
+                "type = \"hdfs\"\nroot = \"/a\"\nblock_size = 1000\nreplication = \"x\"\numask = \"0999\"\n",
+            ),
+            (
+                "lake",
+                "type = \"hdfs\"\nroot = \"/a\"\nhadoop.rpc.protection = \"privacy\"\nappend = true\nendpoint = \"x\"\n",
+            ),
+            (
+                "lake",
+                "type = \"hdfs\"\nroot = \"/a\"\nproperties = { hadoop.rpc.protection = \"privacy\", b = [1] }\n",
+            ),
             ("lake", "type = \"webhdfs\"\n"),
+            (
+                "lake",
+                "type = \"webhdfs\"\nroot = \"/a\"\nendpoint = \"h:9870\"\nprincipal = \"p\"\n",
+            ),
+            (
+                "lake",
+                "type = \"webhdfs\"\nroot = \"/a\"\nendpoints = [\"http://u:topsecret@h:1\"]\nuser = \"u\"\ndelegation_token = \"topsecret\"\n",
+            ),
+            ("lake", "type = \"fs\"\nname_node = \"hdfs://h:8020\"\n"),
             ("lake", "bucket = \"b\"\n"),
             ("lake", "atomic_write_dir = \"tmp\"\nappend = true\n"),
             ("lake", "type = \"s3\"\n"),
@@ -496,20 +537,27 @@ fn keys(table: &document::Table, path: &str, into: &mut std::collections::BTreeS
 }
 
 #[test]
-fn every_s3_key_is_said_in_the_default_file() {
+fn every_key_of_a_lake_is_said_in_the_default_file() {
+    for (kind, count) in [("s3", 25), ("hdfs", 13), ("webhdfs", 9)] {
+        every_key_is_said(kind, count);
+    }
+}
+
+fn every_key_is_said(kind: &str, count: usize) {
     let problems = Problems::default();
     let nothing = |_: &str| None;
     let surroundings = super::interpolate::Surroundings {
         variable: &nothing,
         directory: "/".into(),
     };
-    super::load::parse("[lake]\ntype = \"s3\"\n", &surroundings, &problems);
+    let text = format!("[lake]\ntype = \"{kind}\"\n");
+    super::load::parse(&text, &surroundings, &problems);
     let known = problems.known.borrow();
     let lake: Vec<_> = known
         .iter()
         .filter_map(|key| key.strip_prefix("lake."))
         .collect();
-    assert!(lake.len() > 25, "{lake:?}");
+    assert!(lake.len() > count, "{lake:?}");
     for key in lake {
         assert!(
             DEFAULT_TOML.contains(&format!("# {key} ="))
@@ -517,7 +565,7 @@ fn every_s3_key_is_said_in_the_default_file() {
             "{key}"
         );
     }
-    for (key, _) in super::lake::S3_REFUSED {
+    for (key, _) in super::lake::s3::S3_REFUSED {
         assert!(DEFAULT_TOML.contains(key), "{key}");
     }
 }
@@ -616,6 +664,50 @@ sink = { path = "p", format = "ndjson", rejects_max = 7 }
     assert_eq!(b.source.payload_bytes_max, 1 << 30);
     assert_eq!(b.sink.format, OutputFormat::Ndjson { codec: Codec::Gzip });
     assert_eq!(b.sink.rejects_max, RejectsMax::Count(7));
+}
+
+#[test]
+fn a_lake_on_hdfs_comes_out_as_it_should() {
+    let directory = directory();
+    let text = r#"
+[lake]
+type = "hdfs"
+name_nodes = ["a:8020", "b:8020"]
+root = "/warehouse/raw/"
+principal = "ingest@R"
+block_size = "64MiB"
+replication = "2"
+umask = "027"
+[lake.properties]
+"hadoop.rpc.protection" = "privacy"
+"dfs.client.use.datanode.hostname" = true
+[[pipeline]]
+name = "a"
+source.path = "s"
+sink.path = "p"
+[[pipeline]]
+name = "b"
+source.path = "t"
+sink.path = "p"
+lake = { type = "webhdfs", endpoint = "http://h:9870/", root = "/", delegation_token = "topsecret" }
+"#;
+    let config = load_in(directory.path(), text).unwrap();
+    let LakeSettings::Hdfs(lake) = &config.pipelines[0].lake else {
+        panic!("an HDFS lake");
+    };
+    assert_eq!(lake.name_nodes, ["a:8020", "b:8020"]);
+    assert_eq!(lake.root, "/warehouse/raw");
+    assert_eq!(lake.block_size, Some(64 << 20));
+    assert_eq!((lake.replication, lake.umask), (Some(2), Some(0o027)));
+    assert_eq!(lake.properties.len(), 2);
+    assert_eq!(lake.properties[1].1, "true");
+    assert_eq!(lake.location(), "hdfs:///warehouse/raw");
+    let LakeSettings::WebHdfs(lake) = &config.pipelines[1].lake else {
+        panic!("a WebHDFS lake");
+    };
+    assert_eq!(lake.endpoints, ["http://h:9870"]);
+    assert_eq!(lake.root, "/");
+    assert!(lake.delegation_token.is_some());
 }
 
 proptest::proptest! {

@@ -4,14 +4,18 @@
 //! failed is an error and never "absent".
 
 pub mod conformance;
+mod hdfs;
+mod http;
 mod local;
 pub mod retry;
 mod s3;
+mod staged;
 
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
+pub use hdfs::{NativeLake, WebLake};
 pub use local::LocalLake;
 pub use s3::{ALLOWED_OPTIONS as S3_OPTIONS, S3Lake};
 
@@ -70,6 +74,16 @@ pub fn open(
     Ok(match settings {
         LakeSettings::Fs { root } => Arc::new(LocalLake::open(root)?),
         LakeSettings::S3(settings) => Arc::new(S3Lake::open(
+            settings,
+            runtime,
+            retry::RetryPolicy::default(),
+        )?),
+        LakeSettings::Hdfs(settings) => Arc::new(NativeLake::open(
+            settings,
+            runtime,
+            retry::RetryPolicy::default(),
+        )?),
+        LakeSettings::WebHdfs(settings) => Arc::new(WebLake::open(
             settings,
             runtime,
             retry::RetryPolicy::default(),

@@ -67,7 +67,9 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
 
 fn wants_conditions(pipeline: &Pipeline) -> bool {
     match &pipeline.settings.lake {
-        crate::config::LakeSettings::Fs { .. } => true,
+        crate::config::LakeSettings::Fs { .. }
+        | crate::config::LakeSettings::Hdfs(_)
+        | crate::config::LakeSettings::WebHdfs(_) => true,
         crate::config::LakeSettings::S3(s3) => s3.conditional_writes,
     }
 }

@@ -31,6 +31,8 @@ fn a_local_lake_keeps_the_ports_contract() {
         staging: lake.staging_dir(JOURNAL).unwrap(),
     };
     suite.all();
+    suite.takes_colons();
+    suite.takes_emoji();
     suite.lands_large_files();
 }
 

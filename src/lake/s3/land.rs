@@ -1,17 +1,14 @@
 //! Landing: a PUT for small files, a multipart upload for large ones, and what an answer that never came means.
 
-use std::fs::File;
-use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::time::Duration;
 
+use opendal::Writer;
 use opendal::options::WriteOptions;
-use opendal::{Buffer, Writer};
 
 use super::fault::{Fault, FaultKind};
 use super::{Backoff, LakePath, Landed, Mark, S3Lake, key, metadata_of};
-use crate::protocol::DataFileCopy;
-use crate::segment::Digester;
+use crate::lake::staged::Staged;
 
 /// From this length on a file is uploaded in parts.
 const MULTIPART_BYTES_MIN: u64 = 16 << 20;
@@ -32,7 +29,7 @@ impl S3Lake {
         path: &LakePath,
         mark: &Mark,
     ) -> Result<Landed, Fault> {
-        let mut file = Staged::open(staged, mark.copy)?;
+        let mut file = Staged::open(staged, mark.copy).map_err(Fault::permanent)?;
         let mut backoff = Backoff::new(self.policy);
         let mut look_first = !self.conditional_writes;
         loop {
@@ -58,10 +55,10 @@ impl S3Lake {
     }
 
     async fn upload(&self, file: &mut Staged, path: &LakePath, mark: &Mark) -> Result<(), Fault> {
-        file.rewind()?;
+        file.rewind().map_err(Fault::permanent)?;
         if mark.copy.length < MULTIPART_BYTES_MIN {
-            let contents = file.next(mark.copy.length)?;
-            file.check_digest()?;
+            let contents = file.next(mark.copy.length).map_err(Fault::permanent)?;
+            file.check_digest().map_err(Fault::permanent)?;
             let options = self.write_options(metadata_of(mark));
             self.operator
                 .write_options(key(path)?, contents, options)
@@ -116,11 +113,11 @@ impl S3Lake {
         let part = part_bytes(mark.copy.length);
         let mut left = mark.copy.length;
         while left > 0 {
-            let contents = file.next(part.min(left))?;
+            let contents = file.next(part.min(left)).map_err(Fault::permanent)?;
             left -= contents.len() as u64;
             writer.write(contents).await?;
         }
-        file.check_digest()?;
+        file.check_digest().map_err(Fault::permanent)?;
         if !self.conditional_writes && self.head(path).await?.is_some() {
             return Err(Fault {
                 kind: FaultKind::Condition,
@@ -152,66 +149,6 @@ impl S3Lake {
 /// At least [`PART_BYTES`], and so many that [`PARTS_MAX`] suffice.
 fn part_bytes(length: u64) -> u64 {
     PART_BYTES.max(length.div_ceil(PARTS_MAX))
-}
-
-/// The staged file, digested as it is read: what does not have the recorded digest is not made visible.
-struct Staged {
-    file: File,
-    name: String,
-    copy: DataFileCopy,
-    digester: Digester,
-}
-
-impl Staged {
-    fn open(path: &Path, copy: DataFileCopy) -> Result<Self, Fault> {
-        let name = path.display().to_string();
-        let failed = |e: io::Error| Fault::permanent(format!("the staged copy `{name}`: {e}"));
-        let file = File::open(path).map_err(failed)?;
-        let found = file.metadata().map_err(failed)?;
-        if !found.is_file() || found.len() != copy.length {
-            return Err(Fault::permanent(format!(
-                "the staged copy `{name}` has {} bytes and not the recorded {}",
-                found.len(),
-                copy.length
-            )));
-        }
-        Ok(Self {
-            file,
-            name,
-            copy,
-            digester: Digester::default(),
-        })
-    }
-
-    fn rewind(&mut self) -> Result<(), Fault> {
-        self.digester = Digester::default();
-        self.file.rewind().map_err(|e| self.failed(&e))
-    }
-
-    /// Exactly the next `length` bytes.
-    fn next(&mut self, length: u64) -> Result<Buffer, Fault> {
-        let mut bytes = vec![0; length as usize];
-        self.file
-            .read_exact(&mut bytes)
-            .map_err(|e| self.failed(&e))?;
-        self.digester.update(&bytes);
-        Ok(Buffer::from(bytes))
-    }
-
-    fn check_digest(&self) -> Result<(), Fault> {
-        let found = self.digester.digest();
-        if found == self.copy.digest {
-            return Ok(());
-        }
-        Err(Fault::permanent(format!(
-            "the staged copy `{}` has the digest {found} and not the recorded {}: it was damaged or changed",
-            self.name, self.copy.digest
-        )))
-    }
-
-    fn failed(&self, error: &io::Error) -> Fault {
-        Fault::permanent(format!("the staged copy `{}`: {error}", self.name))
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Makes opendal's operator out of the settings: the client with its certificates, the options, the signer.
 
-use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::sync::Arc;
 
 use opendal::services::S3Config;
 use opendal::{Configurator, HttpTransporter, OperationContext, Operator};
@@ -11,6 +10,7 @@ use super::store::Store;
 use super::transport::Transport;
 use super::uploads::Uploads;
 use crate::config::{S3Settings, Secret};
+use crate::lake::http;
 use crate::lake::retry::RetryPolicy;
 
 /// opendal's options that are passed through: all that it documents for S3 but what has keys of its own here, what is
@@ -50,8 +50,7 @@ pub(super) fn open(
     policy: RetryPolicy,
 ) -> Result<Opened, Fault> {
     check(settings)?;
-    install_crypto();
-    let client = client(settings)?;
+    let client = http::client(settings.ca_file.as_deref()).map_err(Fault::permanent)?;
     let transport = HttpTransporter::new(Transport::new(client, Arc::clone(store), policy));
     let builder = config(settings, store)?.into_builder();
     let operator = Operator::new(builder)?
@@ -83,48 +82,6 @@ fn check(settings: &S3Settings) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// rustls asks for a process-wide choice of cryptography. Somebody else's earlier choice is as good.
-fn install_crypto() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-}
-
-/// Certificates are always checked; `ca_file` adds authorities to those of the system.
-fn client(settings: &S3Settings) -> Result<reqwest::Client, Fault> {
-    let mut builder = reqwest::Client::builder()
-        .connect_timeout(Duration::from_secs(10))
-        .tcp_keepalive(Duration::from_secs(30))
-        .pool_idle_timeout(Duration::from_mins(1))
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("lakeward/", env!("CARGO_PKG_VERSION")));
-    if let Some(path) = &settings.ca_file {
-        let failed =
-            |what: String| Fault::permanent(format!("`ca_file` `{}`: {what}", path.display()));
-        let pem = std::fs::read(path).map_err(|e| failed(e.to_string()))?;
-        let authorities = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|e| failed(format!("it holds no certificates in PEM form ({e})")))?;
-        if authorities.is_empty() {
-            return Err(failed("it holds no certificates in PEM form".to_owned()));
-        }
-        builder = builder.tls_certs_merge(authorities);
-    }
-    builder
-        .build()
-        .map_err(|e| Fault::permanent(format!("the HTTP client: {}", causes(&e))))
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 fn config(settings: &S3Settings, store: &Store) -> Result<S3Config, Fault> {

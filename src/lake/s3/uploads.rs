@@ -18,6 +18,7 @@ use super::fault::{Fault, FaultKind};
 use super::store::Store;
 use super::{LakePath, S3Lake};
 use crate::config::S3Settings;
+use crate::lake::http::encoded;
 
 /// Pages of a listing; a store that never ends it is not followed for ever.
 const PAGES_MAX: usize = 1000;
@@ -209,28 +210,9 @@ fn signing(settings: &S3Settings, transport: &HttpTransporter) -> Signing {
     Signing::Signed(Box::new(Signer::new(context, chain, signer)))
 }
 
-/// Percent-encoded but for RFC 3986's unreserved characters and those in `keep`.
-fn encoded(text: &str, keep: &[u8]) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_are_encoded_once_and_wholly() {
-        assert_eq!(encoded("a b+c=d%/ü~", b"/"), "a%20b%2Bc%3Dd%25/%C3%BC~");
-        assert_eq!(encoded("a/b", b""), "a%2Fb");
-    }
 
     #[test]
     fn a_page_of_uploads_is_read_with_and_without_uploads() {

@@ -1,73 +1,12 @@
-//! `[lake]` and `[pipeline.lake]`.
-//!
-//! Beside Lakeward's own keys, the options are those that opendal 0.59 documents for the service. Refused with their
-//! reason are the ones that would break the commit protocol and the ones that opendal itself no longer heeds: a key that
-//! does nothing is a trap.
+//! A lake on S3. Beside Lakeward's own keys, the options are those that opendal 0.59 documents for the service; those that
+//! it no longer heeds are refused.
 
 use std::path::Path;
 
-use super::document::{Entry, Text};
-use super::load::{belongs_in, resolve};
-use super::redact;
-use super::section::Section;
-use super::{LakeSettings, S3Settings, Secret};
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Fs,
-    S3,
-    NotYet(&'static str),
-}
-
-/// `None` after a complaint.
-pub(super) fn read(mut section: Section, directory: &Path) -> Option<LakeSettings> {
-    let kind = section.choice(
-        "type",
-        Kind::Fs,
-        &[
-            ("fs", Kind::Fs),
-            ("s3", Kind::S3),
-            ("hdfs", Kind::NotYet("hdfs")),
-            ("webhdfs", Kind::NotYet("webhdfs")),
-        ],
-    );
-    match kind {
-        Kind::Fs => Some(fs(section, directory)),
-        Kind::S3 => Some(s3(section, directory)),
-        Kind::NotYet(name) => {
-            section.problem(
-                "type",
-                format!("`{name}` is not in this version yet; use `fs` or `s3`"),
-            );
-            None
-        }
-    }
-}
-
-fn fs(mut section: Section, directory: &Path) -> LakeSettings {
-    let root = section.converted("root", directory.join("lake"), |text| {
-        resolve(text, directory)
-    });
-    // Renaming without replacing is what a local lake does in any case.
-    section.boolean("conditional_writes", true);
-    refuse(
-        &mut section,
-        &[
-            (
-                "atomic_write_dir",
-                "its temporary names would lie in the lake and its rename replaces files; data files are staged in `_lakeward/staging` instead",
-            ),
-            ("append", "a landed file is never written to again"),
-        ],
-    );
-    section.finish(|key| {
-        if is_s3_key(key) {
-            return Some("a lake of `type = \"s3\"`".to_owned());
-        }
-        belongs_in(key)
-    });
-    LakeSettings::Fs { root }
-}
+use super::super::load::belongs_in;
+use super::super::section::Section;
+use super::super::{S3Settings, Secret};
+use super::{ca_file, check_endpoint, refuse, secret};
 
 const S3_KEYS: [&str; 7] = [
     "bucket",
@@ -79,7 +18,7 @@ const S3_KEYS: [&str; 7] = [
     "ca_file",
 ];
 
-fn is_s3_key(key: &str) -> bool {
+pub(super) fn is_key(key: &str) -> bool {
     S3_KEYS.contains(&key) || S3_OPTIONS.iter().any(|(name, _)| *name == key)
 }
 
@@ -132,7 +71,7 @@ enum Shape {
     Words(&'static [&'static str]),
 }
 
-pub(super) const S3_REFUSED: &[(&str, &str)] = &[
+pub(in crate::config) const S3_REFUSED: &[(&str, &str)] = &[
     (
         "append",
         "appending replaces the object on most S3 stores, which destroys data",
@@ -163,7 +102,7 @@ pub(super) const S3_REFUSED: &[(&str, &str)] = &[
     ("assume_role_session_tags", "it is not in this version yet"),
 ];
 
-fn s3(mut section: Section, directory: &Path) -> LakeSettings {
+pub(super) fn read(mut section: Section, directory: &Path) -> S3Settings {
     let bucket = section.required("bucket", "the bucket's name is needed");
     if bucket.contains(['/', '\0']) || bucket.contains(char::is_whitespace) {
         section.problem(
@@ -215,7 +154,7 @@ fn s3(mut section: Section, directory: &Path) -> LakeSettings {
     }
     refuse(&mut section, S3_REFUSED);
     section.finish(belongs_in);
-    LakeSettings::S3(S3Settings {
+    S3Settings {
         bucket,
         root,
         endpoint,
@@ -226,16 +165,6 @@ fn s3(mut section: Section, directory: &Path) -> LakeSettings {
         ca_file,
         conditional_writes,
         options,
-    })
-}
-
-/// Complains of the keys that are known and refused; `finish` then has nothing left to say of them.
-fn refuse(section: &mut Section, refused: &[(&'static str, &str)]) {
-    for (key, reason) in refused {
-        if section.has(key) {
-            section.refused(key);
-            section.problem(key, format!("this option is not allowed: {reason}"));
-        }
     }
 }
 
@@ -255,7 +184,7 @@ fn endpoint(section: &mut Section) -> Option<String> {
     if text.value.is_empty() {
         return None;
     }
-    match check_endpoint(&text.value) {
+    match check_endpoint(&text.value, "`access_key_id` and `secret_access_key`") {
         Ok(()) => Some(text.value.trim_end_matches('/').to_owned()),
         Err((message, show)) => {
             let found = if show {
@@ -267,30 +196,6 @@ fn endpoint(section: &mut Section) -> Option<String> {
             None
         }
     }
-}
-
-/// The `bool` tells whether the value may be shown.
-fn check_endpoint(text: &str) -> Result<(), (String, bool)> {
-    let form = "`http://HOST[:PORT]` or `https://HOST[:PORT]` is allowed";
-    if text.contains('@') {
-        return Err((
-            format!(
-                "it has credentials in it (not shown); give them as `access_key_id` and `secret_access_key`; {form}"
-            ),
-            false,
-        ));
-    }
-    let host = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"))
-        .ok_or_else(|| (form.to_owned(), true))?;
-    let host = host.trim_end_matches('/');
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "/?#\\".contains(c);
-    if host.is_empty() || host.contains(odd) {
-        // A query may carry a signature.
-        return Err((form.to_owned(), !text.contains('?')));
-    }
-    Ok(())
 }
 
 fn region(section: &mut Section, has_endpoint: bool) -> String {
@@ -330,38 +235,6 @@ fn amazon_endpoint(region: &str) -> String {
 /// words in the logs; their type still keeps them out of every message of ours.
 const ACCESS_KEY_ID_LENGTH_MIN: usize = 16;
 
-/// A secret string; an empty one counts as not given. One of `length_min` bytes is also searched for in the logs.
-fn secret(section: &mut Section, key: &'static str, length_min: usize) -> Option<Secret> {
-    let value = &secret_text(section, key)?.value;
-    if value.is_empty() {
-        return None;
-    }
-    if value.len() >= length_min {
-        redact::remember(value);
-    }
-    Some(Secret::new(value.clone()))
-}
-
-/// As [`Section::text`], without showing what was found instead of a string.
-fn secret_text<'a>(section: &mut Section<'a>, key: &'static str) -> Option<&'a Text> {
-    let entry = section.get(key)?;
-    let text = as_text(entry);
-    if text.is_none() {
-        section.problem(
-            key,
-            "found something that is no string (not shown); a string is allowed",
-        );
-    }
-    text
-}
-
-fn as_text(entry: &Entry) -> Option<&Text> {
-    match &entry.node.value {
-        super::document::Value::Text(text) => Some(text),
-        _ => None,
-    }
-}
-
 fn option(section: &mut Section, key: &'static str, shape: Shape) -> Option<Secret> {
     if !section.has(key) {
         // Asked for all the same, so that it is among the known ones.
@@ -382,22 +255,4 @@ fn option(section: &mut Section, key: &'static str, shape: Shape) -> Option<Secr
         }),
     };
     Some(Secret::new(value)).filter(|value| !value.expose().is_empty())
-}
-
-fn ca_file(section: &mut Section, directory: &Path) -> Option<std::path::PathBuf> {
-    section.converted("ca_file", None, |text| {
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let path = resolve(text, directory)?;
-        match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => Ok(Some(path)),
-            Ok(_) => {
-                Err("a file of PEM certificates is allowed; this is no regular file".to_owned())
-            }
-            Err(error) => Err(format!(
-                "a file of PEM certificates is allowed; this one cannot be read: {error}"
-            )),
-        }
-    })
 }

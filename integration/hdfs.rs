@@ -1,0 +1,9 @@
+//! HDFS as a lake: the port's contract on real NameNodes and DataNodes, by both protocols, and the whole path with the
+//! real program.
+
+mod faults;
+mod port;
+mod server;
+mod whole;
+
+pub use server::Hdfs;
