@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 
 mod faults;
+mod hive;
 mod invariants;
 mod journals;
 mod kill;

@@ -5,6 +5,7 @@
 
 mod error;
 mod files;
+mod keys;
 mod lane;
 #[cfg(test)]
 mod lane_tests;
@@ -25,6 +26,7 @@ pub use crate::format::decode::SegmentOutcome;
 pub use crate::format::encode::{Codec, Compat, OutputFormat, extension};
 pub use error::{SinkError, encoder_versions};
 pub use lane::{Lane, encode_again};
+pub use keys::partition_values;
 pub use template::{DEFAULT_PARTITION, PathTemplate, VALUE_BYTES_MAX};
 
 use crate::protocol::DataFile;
