@@ -4,6 +4,7 @@
 
 mod faults;
 mod hdfs;
+mod hive;
 mod invariants;
 mod journals;
 mod kill;

@@ -20,7 +20,9 @@ use source::{collect, names, names_crate, sources, used_modules};
 const LAYERS: [&[&str]; 5] = [
     &["segment", "protocol", "naming", "schema", "record"],
     // `crash` is no room: it marks places for tests.
-    &["clock", "lake", "journal", "spool", "format", "crash"],
+    &[
+        "clock", "lake", "journal", "spool", "format", "catalog", "crash",
+    ],
     &["channel", "source", "sink"],
     &[
         "pipeline", "agent", "rebuild", "operator", "audit", "status",
@@ -29,7 +31,12 @@ const LAYERS: [&[&str]; 5] = [
 ];
 
 /// Uses of a higher layer that are meant: the user, the used, and why.
-const UPWARD: [(&str, &str, &str); 4] = [
+const UPWARD: [(&str, &str, &str); 5] = [
+    (
+        "catalog",
+        "config",
+        "settings types are shared by all layers",
+    ),
     (
         "lake",
         "config",
@@ -52,7 +59,8 @@ const UPWARD: [(&str, &str, &str); 4] = [
 const STRANGERS: [(&str, &str); 2] = [("source", "sink"), ("sink", "source")];
 
 /// Crates that only these modules name.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
+    ("thrift", &["catalog"]),
     ("opendal", &["lake"]),
     ("hdfs_native", &["lake"]),
     ("opendal_http_transport_reqwest", &["lake"]),

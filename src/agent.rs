@@ -111,6 +111,7 @@ pub fn ports(
         journal,
         lake: lake::open(&pipeline.lake, runtime.clone())?,
         spool: Arc::new(LocalSpool::new(pipeline.source.spool.clone())?),
+        catalog: pipeline.hive.as_ref().map(crate::catalog::open),
     })
 }
 

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod catalog;
 pub mod channel;
 pub mod cli;
 pub mod clock;

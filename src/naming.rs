@@ -70,6 +70,29 @@ impl fmt::Display for LakePath {
     }
 }
 
+/// Whether Hive escapes this byte of a partition's value in a directory's or partition's name, as `%XX`.
+#[must_use]
+pub fn hive_escapes(byte: u8) -> bool {
+    byte < b' '
+        || matches!(
+            byte,
+            b'"' | b'#'
+                | b'%'
+                | b'\''
+                | b'*'
+                | b'/'
+                | b':'
+                | b'='
+                | b'?'
+                | b'\\'
+                | 0x7f
+                | b'{'
+                | b'['
+                | b']'
+                | b'^'
+        )
+}
+
 /// What a data file's final name says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataFileName {

@@ -7,7 +7,7 @@
 //! gets its name, and the claims are moved last. Whatever is killed in between is started over: a tombstone of an unfinished rebuild
 //! is harmless.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -15,8 +15,8 @@ use tracing::info;
 
 use crate::config::Config;
 use crate::crash;
-use crate::journal::Journal;
 use crate::journal::sqlite::SqliteJournal;
+use crate::journal::{Journal, PartitionWork};
 use crate::lake::{Created, Lake};
 use crate::naming::{self, DataFileName, LakePath};
 use crate::pipeline::{Halt, read_claim, write_claim};
@@ -51,6 +51,8 @@ pub struct Place {
     pub lake: Arc<dyn Lake>,
     pub spool: Arc<dyn Spool>,
     pub payload: bool,
+    /// Whether its partitions are registered with a catalog.
+    pub registers: bool,
     /// Directories in which the configuration lands data and reject files.
     pub roots: Vec<String>,
 }
@@ -254,6 +256,43 @@ pub fn unknown_data_files(place: &Place, belief: &Belief) -> Result<Vec<LakePath
     Ok(unknown)
 }
 
+/// Partitions of committed batches, all of them: which the catalog knows, only the old journal knew. Those of staged batches come with
+/// their commits. A directory in which none of our files stands any more was taken away on purpose, and stays so.
+fn unregistered(place: &Place, belief: &Belief) -> Result<Vec<PartitionWork>, Halt> {
+    let committed = belief
+        .manifests
+        .iter()
+        .filter(|manifest| manifest.batch <= belief.committed);
+    let mut work: BTreeMap<String, PartitionWork> = BTreeMap::new();
+    for one in committed.flat_map(crate::pipeline::work_of) {
+        let known = work
+            .entry(one.directory.clone())
+            .or_insert_with(|| one.clone());
+        known.schema_version = known.schema_version.max(one.schema_version);
+        known.batch = known.batch.max(one.batch);
+    }
+    let roots: BTreeSet<String> = work
+        .keys()
+        .filter_map(|directory| directory.split('/').next())
+        .filter(|root| !root.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let mut standing = BTreeSet::new();
+    for root in roots {
+        let root = LakePath::new(&root).map_err(Halt::Stopped)?;
+        place.lake.list(&root, &mut |entry| {
+            if let Some((directory, name)) = entry.path.as_str().rsplit_once('/')
+                && DataFileName::parse(name).is_some_and(|name| name.pipeline == belief.pipeline)
+                && work.contains_key(directory)
+            {
+                standing.insert(directory.to_owned());
+            }
+        })?;
+    }
+    work.retain(|directory, _| directory.is_empty() || standing.contains(directory));
+    Ok(work.into_values().collect())
+}
+
 /// Closes the old journals, adopts all manifests in a new one, and moves the claims.
 pub fn rebuild(config: &Config, places: &[Place], beliefs: Vec<Belief>) -> Result<JournalId, Halt> {
     let rebuilding = SqliteJournal::rebuild(&config.agent.state_dir)?;
@@ -288,6 +327,10 @@ pub fn rebuild(config: &Config, places: &[Place], beliefs: Vec<Belief>) -> Resul
                 BatchState::Staged
             };
             rebuilding.adopt(manifest, state)?;
+        }
+        if place.registers {
+            let work = unregistered(place, belief)?;
+            rebuilding.queue_partitions(&belief.pipeline, &work)?;
         }
         info!(pipeline = %belief.pipeline, batches = belief.batches, "adopted");
     }

@@ -21,6 +21,10 @@ pub struct PipelineStatus {
     pub open_batch: Option<Value>,
     pub last_commit: Option<Value>,
     pub quarantined_files: u64,
+    /// Landed, and not registered with the catalog yet.
+    pub partitions_waiting: u64,
+    /// What the catalog last said, while they wait.
+    pub catalog: String,
 }
 
 /// What a running agent says of a pipeline through the journal.
@@ -30,6 +34,7 @@ pub fn said(tally: &Tally) -> Value {
         "waiting_for": tally.waiting_for(),
         "records": tally.open_batch_records.load(Ordering::Relaxed),
         "bytes": tally.open_batch_bytes.load(Ordering::Relaxed),
+        "catalog": tally.catalog(),
     })
 }
 
@@ -50,6 +55,8 @@ pub fn pipeline_status(
         open_batch: None,
         last_commit: None,
         quarantined_files: 0,
+        partitions_waiting: 0,
+        catalog: String::new(),
     };
     let mut unready = 0_u64;
     let mut failed: Option<Halt> = None;
@@ -113,7 +120,14 @@ fn fill_from_journal(
         }));
     }
     status.quarantined_files = journal.files_in(name, &[FileState::Quarantined])?.len() as u64;
+    status.partitions_waiting = journal.count_waiting_partitions(name)?;
     let said = journal.said(name)?.unwrap_or(Value::Null);
+    if status.partitions_waiting > 0 {
+        said["catalog"]
+            .as_str()
+            .unwrap_or("")
+            .clone_into(&mut status.catalog);
+    }
     if alive {
         if said["records"].as_u64().unwrap_or(0) > 0 {
             status.open_batch = Some(json!({ "records": said["records"], "bytes": said["bytes"] }));

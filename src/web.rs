@@ -170,7 +170,12 @@ fn exposition(tallies: &Tallies) -> String {
         })
         .collect();
     family("rolls_total", "counter", "Batches ended, by reason", rolls);
-    let gauges: [(&str, &str, Look); 2] = [
+    let gauges: [(&str, &str, Look); 3] = [
+        (
+            "partitions_waiting",
+            "Landed partitions that the catalog does not know yet",
+            |t| t.partitions_waiting.load(Ordering::Relaxed),
+        ),
         ("open_batch_records", "Records in the open batch", |t| {
             t.open_batch_records.load(Ordering::Relaxed)
         }),
@@ -185,6 +190,19 @@ fn exposition(tallies: &Tallies) -> String {
             .collect();
         family(name, "gauge", help, values);
     }
+    let registered = reports
+        .iter()
+        .map(|(t, r)| {
+            let count = t.partitions_registered.load(Ordering::Relaxed);
+            (label(&r.name), count)
+        })
+        .collect();
+    family(
+        "partitions_registered_total",
+        "counter",
+        "Partitions registered with the catalog, again or new",
+        registered,
+    );
     let waiting = reports
         .iter()
         .map(|(_, r)| (label(&r.name), r.files_waiting))

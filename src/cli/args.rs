@@ -210,6 +210,12 @@ pub struct Schema {
     /// Print Hive's CREATE EXTERNAL TABLE.
     #[arg(long, conflicts_with = "json")]
     pub ddl: bool,
+    /// With --ddl: ALTER TABLE for what was added since this version of the schema, instead of CREATE.
+    #[arg(long, value_name = "VERSION", requires = "ddl")]
+    pub since: Option<u32>,
+    /// With --ddl: ALTER TABLE ADD IF NOT EXISTS PARTITION for all that landed, too.
+    #[arg(long, requires = "ddl")]
+    pub partitions: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::args::Check;
 use super::run::exit_of;
 use super::{Context, Exit, Ports};
+use crate::catalog::{Catalog, ErrorClass, difference};
 use crate::channel::SegmentData;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, LakeSettings, PipelineSettings};
@@ -20,9 +21,9 @@ use crate::format::decode::Inference;
 use crate::journal::sqlite::SqliteJournal;
 use crate::journal::{FileRow, Journal};
 use crate::naming;
-use crate::pipeline::{Halt, registry};
+use crate::pipeline::{Halt, registry, schema_settings, spec};
 use crate::protocol::DataFileKind;
-use crate::schema::{SchemaMode, SchemaRegistry};
+use crate::schema::{Schema, SchemaMode, SchemaRegistry};
 use crate::segment::{BatchNumber, FileStat, JournalId, Segment};
 use crate::sink::{BatchContext, Codec, Compat, Lane, OutputFormat, PathTemplate};
 use crate::source::{SampleLimits, Source};
@@ -48,6 +49,9 @@ struct Checked {
     records: u64,
     /// `ok`, or what is wrong with it.
     lake: String,
+    /// The same of the catalog, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catalog: Option<String>,
     warnings: Vec<String>,
     /// What would stop a run.
     errors: Vec<String>,
@@ -86,6 +90,7 @@ fn check(
         rejects: 0,
         records: 0,
         lake: "ok".to_owned(),
+        catalog: None,
         warnings: warnings(pipeline),
         errors: Vec::new(),
     };
@@ -94,7 +99,8 @@ fn check(
         words.lake = halt.to_string();
         exit = exit.worst(exit_of(&halt));
     }
-    match sample(config, pipeline, &mut words) {
+    let catalog = pipeline.hive.as_ref().map(crate::catalog::open);
+    match sample(config, pipeline, catalog.as_deref(), &mut words) {
         Ok(()) => {}
         Err(halt) => {
             words.errors.push(halt.to_string());
@@ -126,7 +132,12 @@ fn wants_conditions(pipeline: &PipelineSettings) -> bool {
 }
 
 /// Decodes the first records of what waits in a directory of its own, which is removed again.
-fn sample(config: &Config, pipeline: &PipelineSettings, words: &mut Checked) -> Result<(), Halt> {
+fn sample(
+    config: &Config,
+    pipeline: &PipelineSettings,
+    catalog: Option<&dyn Catalog>,
+    words: &mut Checked,
+) -> Result<(), Halt> {
     let scratch = Scratch::make()?;
     let journal = journal(config, &scratch.0)?;
     let spool = Ports::spool(pipeline).map_err(|e| Halt::Stopped(e.to_string()))?;
@@ -152,11 +163,9 @@ fn sample(config: &Config, pipeline: &PipelineSettings, words: &mut Checked) -> 
         pipeline.name.clone(),
     )
     .map_err(|e| Halt::Stopped(e.to_string()))?;
-    let schemas = Arc::new(registry(
-        &pipeline.schema,
-        &pipeline.sink,
-        journal.schema(&pipeline.name)?,
-    )?);
+    let journaled = journal.schema(&pipeline.name)?;
+    let settings = schema_settings(pipeline, catalog, journaled.is_some())?;
+    let schemas = Arc::new(registry(&settings, &pipeline.sink, journaled)?);
     infer(pipeline, &schemas, &mut source)?;
     let (_, schema) = schemas.current();
     let template =
@@ -181,7 +190,75 @@ fn sample(config: &Config, pipeline: &PipelineSettings, words: &mut Checked) -> 
         .map(|(name, data_type)| json!({ "name": name, "type": data_type.to_string() }))
         .collect();
     words.schema = Value::Array(columns);
-    decode(pipeline, schemas, &mut source, &scratch.0, words)
+    let table = match catalog {
+        Some(catalog) => check_table(pipeline, catalog, &template, &schema, words),
+        None => Ok(()),
+    };
+    decode(pipeline, schemas, &mut source, &scratch.0, words)?;
+    table
+}
+
+/// What the catalog says, and what a run would do about the table.
+fn check_table(
+    pipeline: &PipelineSettings,
+    catalog: &dyn Catalog,
+    template: &PathTemplate,
+    schema: &Schema,
+    words: &mut Checked,
+) -> Result<(), Halt> {
+    let Some(settings) = &pipeline.hive else {
+        return Ok(());
+    };
+    let wanted = spec(template, schema, &pipeline.sink.format, &settings.location);
+    let table = match catalog.table() {
+        Ok(Some(table)) => table,
+        Ok(None) if settings.create => {
+            words.catalog = Some(format!("ok; a run makes table `{}`", catalog.identity()));
+            return Ok(());
+        }
+        Ok(None) => {
+            words.catalog = Some(format!(
+                "there is no table `{}`: set `hive.create = true`, or make it with what `lakeward schema --ddl` prints",
+                catalog.identity()
+            ));
+            return Err(Halt::Stopped("the catalog has no such table".to_owned()));
+        }
+        Err(error) => {
+            words.catalog = Some(error.to_string());
+            return Err(match error.class {
+                ErrorClass::Transient => Halt::NotDone("the catalog cannot be asked".to_owned()),
+                ErrorClass::Permanent => Halt::Stopped("the catalog cannot be used".to_owned()),
+            });
+        }
+    };
+    match difference(&wanted, &table) {
+        Ok(found) => {
+            words
+                .warnings
+                .extend(found.warnings.iter().map(|w| format!("the table: {w}")));
+            let added: Vec<String> = found
+                .added
+                .iter()
+                .chain(&found.widened)
+                .map(|column| format!("`{} {}`", column.name, column.data_type))
+                .collect();
+            words.catalog = Some(match (added.is_empty(), settings.widen) {
+                (true, _) => "ok".to_owned(),
+                (false, true) => format!("ok; a run adds {} to the table", added.join(", ")),
+                (false, false) => format!(
+                    "ok; the table lacks {}, and `hive.widen` is false",
+                    added.join(", ")
+                ),
+            });
+            Ok(())
+        }
+        Err(wrong) => {
+            words.catalog = Some(format!("table `{}`: {wrong}", catalog.identity()));
+            Err(Halt::Stopped(
+                "the table disagrees with what lands".to_owned(),
+            ))
+        }
+    }
 }
 
 /// Files that are not ready yet are what a person has just dropped to see what would become of it.
@@ -344,6 +421,9 @@ fn text(checked: &[Checked]) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{}", words.name);
         let _ = writeln!(text, "  lake        {}", words.lake);
+        if let Some(catalog) = &words.catalog {
+            let _ = writeln!(text, "  catalog     {catalog}");
+        }
         let unready = match words.unready {
             0 => String::new(),
             n => format!(", {n} of them not ready yet"),

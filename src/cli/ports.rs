@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::run::exit_of;
 use super::{Exit, Failure};
-use crate::config::{Config, LakeSettings, PipelineSettings};
+use crate::config::{Config, PipelineSettings};
 use crate::journal::sqlite::SqliteJournal;
 use crate::journal::{Journal, JournalError, Request};
 use crate::lake::Lake;
@@ -68,18 +68,6 @@ impl Ports {
         runtime: &tokio::runtime::Runtime,
     ) -> anyhow::Result<Arc<dyn Lake>> {
         done(crate::lake::open(&pipeline.lake, runtime.handle().clone()).map_err(Halt::from))
-    }
-
-    /// The lake's root as Hive names it.
-    #[must_use]
-    pub fn location(_config: &Config, pipeline: &PipelineSettings) -> String {
-        match &pipeline.lake {
-            LakeSettings::Fs { root } => format!("file://{}", root.display()),
-            LakeSettings::S3(s3) if s3.root.is_empty() => format!("s3a://{}", s3.bucket),
-            LakeSettings::S3(s3) => format!("s3a://{}/{}", s3.bucket, s3.root),
-            LakeSettings::Hdfs(hdfs) => hdfs.location(),
-            LakeSettings::WebHdfs(web) => format!("hdfs://{}", web.root),
-        }
     }
 }
 

@@ -35,6 +35,7 @@ pub fn run(context: &Context, args: &Rebuild) -> anyhow::Result<Exit> {
             lake: Ports::lake(pipeline, &runtime)?,
             spool: Ports::spool(pipeline)?,
             payload: pipeline.source.payload,
+            registers: pipeline.hive.as_ref().is_some_and(|hive| hive.register),
             roots: vec![
                 crate::sink::PathTemplate::parse(&pipeline.sink.path, &pipeline.sink.timezone)
                     .map_err(|message| Failure::new(Exit::Usage, message))?

@@ -59,6 +59,15 @@ pub fn run(context: &Context, args: &Status) -> anyhow::Result<Exit> {
                 status.quarantined_files
             );
         }
+        if status.partitions_waiting > 0 {
+            let _ = writeln!(
+                text,
+                "  catalog      {} partitions wait to be registered{}{}",
+                status.partitions_waiting,
+                if status.catalog.is_empty() { "" } else { ": " },
+                status.catalog
+            );
+        }
     }
     super::print(&text)?;
     Ok(Exit::Done)

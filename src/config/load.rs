@@ -12,7 +12,7 @@ use super::error::{ConfigErrors, Problems};
 use super::interpolate::Surroundings;
 use super::section::Section;
 use super::{AgentSettings, Config, PipelineSettings};
-use super::{lake, places, schema, sink, source};
+use super::{hive, lake, places, schema, sink, source};
 
 /// Every key with its default and a comment; what `lakeward init` writes.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -235,8 +235,10 @@ fn pipeline(
     let schema_section = section.section("schema");
     let sink_section = section.section("sink");
     let mut schema = schema::read(schema_section, &source);
+    let hive_section = section.section("hive");
     let (sink, roll) = sink::read(sink_section, &name, &source, &schema);
     schema.partition_keys = partition_keys(&schema, &sink);
+    let hive = hive::read(hive_section, &name, &schema, &sink, lake.as_ref());
     section.finish(belongs_in);
     Some(PipelineSettings {
         name,
@@ -245,6 +247,7 @@ fn pipeline(
         sink,
         roll,
         lake: lake?,
+        hive,
     })
 }
 

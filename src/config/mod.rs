@@ -2,6 +2,7 @@
 
 mod document;
 mod error;
+mod hive;
 mod interpolate;
 mod lake;
 mod load;
@@ -82,6 +83,7 @@ pub struct PipelineSettings {
     pub sink: SinkSettings,
     pub roll: RollSettings,
     pub lake: LakeSettings,
+    pub hive: Option<HiveSettings>,
 }
 
 #[derive(Clone, Debug)]
@@ -93,6 +95,57 @@ pub enum LakeSettings {
     S3(S3Settings),
     Hdfs(HdfsSettings),
     WebHdfs(WebHdfsSettings),
+}
+
+impl LakeSettings {
+    /// The lake's root as Hive's readers name it, without a `/` at its end.
+    #[must_use]
+    pub fn location(&self) -> String {
+        match self {
+            Self::Fs { root } => format!("file://{}", root.display()),
+            Self::S3(s3) if s3.root.is_empty() => format!("s3a://{}", s3.bucket),
+            Self::S3(s3) => format!("s3a://{}/{}", s3.bucket, s3.root),
+            Self::Hdfs(hdfs) => hdfs.location(),
+            Self::WebHdfs(web) => format!("hdfs://{}", web.root),
+        }
+    }
+}
+
+/// `[pipeline.hive]`, validated.
+#[derive(Clone, Debug)]
+pub struct HiveSettings {
+    /// At least one; tried in turn.
+    pub metastores: Vec<MetastoreAddress>,
+    pub database: String,
+    pub table: String,
+    /// Whether the table is made if it is not there.
+    pub create: bool,
+    /// Whether partitions are registered.
+    pub register: bool,
+    /// Whether columns that the table lacks are added to it.
+    pub widen: bool,
+    /// Of the table, without a `/` at its end.
+    pub location: String,
+    /// As whom the metastore sees us, and the owner of a table that is made.
+    pub user: String,
+    /// Of one call.
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetastoreAddress {
+    pub host: String,
+    pub port: u16,
+}
+
+impl std::fmt::Display for MetastoreAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "thrift://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "thrift://{}:{}", self.host, self.port)
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

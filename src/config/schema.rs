@@ -23,6 +23,7 @@ pub(super) fn read(mut section: Section, source: &SourceSettings) -> SchemaSetti
         &[
             ("infer", SchemaMode::Infer),
             ("columns", SchemaMode::Columns),
+            ("hive", SchemaMode::Hive),
             ("none", SchemaMode::None),
         ],
     );
@@ -73,6 +74,12 @@ fn check(section: &Section, settings: &SchemaSettings, source: &SourceSettings) 
             section.problem(
                 "columns",
                 "missing; `mode = \"columns\"` needs at least one column",
+            );
+        }
+        SchemaMode::Hive if !settings.columns.is_empty() => {
+            section.problem(
+                "columns",
+                "given, but `mode = \"hive\"` takes them from the table of `[pipeline.hive]`",
             );
         }
         SchemaMode::None => {
@@ -167,7 +174,7 @@ fn path_columns(section: &Section, source: &SourceSettings, names: Names) -> Vec
 fn new_columns(section: &mut Section, mode: SchemaMode) -> NewColumns {
     let default = match mode {
         SchemaMode::Infer => NewColumns::Add,
-        SchemaMode::Columns | SchemaMode::None => NewColumns::Rescue,
+        SchemaMode::Columns | SchemaMode::Hive | SchemaMode::None => NewColumns::Rescue,
     };
     section.choice(
         "new_columns",

@@ -23,6 +23,7 @@ fn with(section: &str, lines: &str) -> String {
             "path = \"orders/dt={created_at:%Y-%m-%d}\"\n",
         ),
         ("pipeline.sink.roll", ""),
+        ("pipeline.hive", ""),
     ];
     let mut text = String::new();
     if section.is_empty() {
@@ -352,6 +353,90 @@ fn a_wrong_source_is_told() {
 }
 
 #[test]
+fn a_wrong_table_is_told() {
+    let here = "metastore = \"thrift://h\"\n";
+    let with_path = |path: &str| {
+        let text = format!("path = \"{path}\"\n[pipeline.hive]\n{here}");
+        complaint(&with("pipeline.sink", &text))
+    };
+    let mut text = complaints(&[
+        ("pipeline.hive", "metastore = \"\"\n"),
+        ("pipeline.hive", "metastore = []\n"),
+        ("pipeline.hive", "metastore = 9083\n"),
+        ("pipeline.hive", "table = \"orders\"\n"),
+        (
+            "pipeline.hive",
+            "metastore = [\"thrift://a:9083\", \"http://b\", \"thrift://me:secret@c\", \"thrift://d:99999\"]\n",
+        ),
+        (
+            "pipeline.hive",
+            "metastore = \"thrift://h\"\ndatabase = \"a.b\"\ntable = \"my orders\"\n",
+        ),
+        (
+            "pipeline.hive",
+            "metastore = \"thrift://h\"\nlocation = \"/lake\"\n",
+        ),
+        (
+            "pipeline.hive",
+            "metastore = \"thrift://h\"\nprincipal = \"hive/_HOST@X\"\nkeytab = \"k\"\n",
+        ),
+        (
+            "pipeline.hive",
+            "metastore = \"thrift://h\"\nmetastor = \"thrift://h\"\n",
+        ),
+        ("pipeline.schema", "mode = \"hive\"\n"),
+        (
+            "pipeline.schema",
+            "mode = \"hive\"\ncolumns = { id = \"int\" }\n[pipeline.hive]\nmetastore = \"thrift://h\"\ncreate = true\n",
+        ),
+        (
+            "pipeline.schema",
+            "names = \"as-is\"\n[pipeline.hive]\nmetastore = \"thrift://h\"\n",
+        ),
+        (
+            "pipeline.sink",
+            "format = \"ndjson\"\n[pipeline.schema]\nmode = \"none\"\n[pipeline.hive]\nmetastore = \"thrift://h\"\ncreate = true\n",
+        ),
+    ]);
+    for path in [
+        "o/{at:%Y}",
+        "o/dt={at:%Y/%m}",
+        "o/at={at:%Y}",
+        "o/a={a}/A={b}",
+        "o/a={a}/files",
+    ] {
+        text.push_str(&format!("{path}\n{}\n", with_path(path)));
+    }
+    compare("hive", text);
+}
+
+#[test]
+fn a_table_is_where_its_pipeline_lands() {
+    let location = |lake: &str, path: &str, hive: &str| {
+        let text = format!(
+            "[lake]\n{lake}\n[[pipeline]]\nname = \"web-logs\"\n[pipeline.source]\npath = \"spool\"\n[pipeline.sink]\npath = \"{path}\"\n[pipeline.hive]\nmetastore = \"thrift://h\"\n{hive}"
+        );
+        let directory = directory();
+        let config = load_in(directory.path(), &text).unwrap();
+        let hive = config.pipelines[0].hive.clone().unwrap();
+        assert_eq!(hive.table, "web_logs");
+        assert_eq!(hive.metastores[0].to_string(), "thrift://h:9083");
+        hive.location
+    };
+    let s3 = "type = \"s3\"\nbucket = \"b\"\nregion = \"r\"\nroot = \"deep/lake\"";
+    assert_eq!(
+        location("root = \"/lake\"", "v=1/o/dt={d}", ""),
+        "file:///lake/v=1/o"
+    );
+    assert_eq!(location("root = \"/lake\"", "dt={d}", ""), "file:///lake");
+    assert_eq!(location(s3, "o/dt={d}", ""), "s3a://b/deep/lake/o");
+    assert_eq!(
+        location(s3, "o/dt={d}", "location = \"s3://other/o/\"\n"),
+        "s3://other/o"
+    );
+}
+
+#[test]
 fn a_wrong_schema_is_told() {
     compare(
         "schema",
@@ -510,10 +595,10 @@ fn every_key_of_the_code_is_in_the_default_file_and_no_other() {
         &mut written,
     );
     let known = problems.known.borrow().clone();
-    // `[pipeline.lake]` takes what `[lake]` takes.
+    // `[pipeline.lake]` takes what `[lake]` takes; `[pipeline.hive]` is no default, so it is there as a comment.
     let known: std::collections::BTreeSet<_> = known
         .into_iter()
-        .filter(|key| key != "pipeline.lake")
+        .filter(|key| key != "pipeline.lake" && key != "pipeline.hive")
         .collect();
     assert_eq!(known, written);
 }
@@ -534,6 +619,30 @@ fn keys(table: &document::Table, path: &str, into: &mut std::collections::BTreeS
         }
         into.insert(path);
     }
+}
+
+#[test]
+fn every_hive_key_and_its_default_is_said_in_the_default_file() {
+    let (_, section) = DEFAULT_TOML.split_once("# [pipeline.hive]\n").unwrap();
+    let lines = section.lines().take_while(|line| line.starts_with("# "));
+    let lines: Vec<&str> = lines.map(|line| line.trim_start_matches("# ")).collect();
+    let problems = Problems::default();
+    let nothing = |_: &str| None;
+    let surroundings = super::interpolate::Surroundings {
+        variable: &nothing,
+        directory: "/".into(),
+    };
+    let bare = "[[pipeline]]\nname = \"orders\"\nsource.path = \"s\"\nsink.path = \"orders\"\n[pipeline.hive]\n";
+    let all = format!("{bare}{}\n", lines.join("\n"));
+    let read = super::load::parse(&all, &surroundings, &problems);
+    let known = problems.known.borrow().clone();
+    let keys = known.iter().filter(|key| key.starts_with("pipeline.hive."));
+    assert_eq!(keys.count(), lines.len(), "{lines:?}");
+    let little = format!("{bare}metastore = \"thrift://127.0.0.1\"\n");
+    let default = super::load::parse(&little, &surroundings, &problems);
+    assert!(problems.is_empty());
+    let shown = |config: Option<Config>| format!("{:#?}", config.unwrap().pipelines[0].hive);
+    assert_eq!(shown(read), shown(default));
 }
 
 #[test]

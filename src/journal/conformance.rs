@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::{FileRow, FileState, Journal, JournalError, PutRequest, Request, Result, StageRequest};
+use super::{
+    FileRow, FileState, Journal, JournalError, PartitionWork, PutRequest, Request, Result,
+    StageRequest,
+};
 use crate::protocol::{
     BatchState, DataFile, DataFileCopy, DataFileKind, Encoding, MANIFEST_FORMAT, Manifest,
     ManifestBody, ManifestFile, ManifestSegment, Membership, Tombstone,
@@ -48,6 +51,8 @@ const PARTS: &[fn(&dyn Journal)] = &[
     words_are_read_back,
     manifests_are_adopted_as_they_stand,
     files_are_found_by_size_and_state,
+    partitions_wait_from_the_commit_until_they_are_registered,
+    landed_partitions_are_those_of_committed_batches,
 ];
 
 // ---- what the parts are made of
@@ -199,7 +204,9 @@ fn stage(journal: &dyn Journal, number: u64, parts: &[(&FileRow, u64, u64)]) {
 }
 
 fn commit(journal: &dyn Journal, number: u64) {
-    journal.commit(PIPELINE, BatchNumber(number), &[]).unwrap();
+    journal
+        .commit(PIPELINE, BatchNumber(number), &[], &[])
+        .unwrap();
 }
 
 fn stored(journal: &dyn Journal, id: FileId) -> FileRow {
@@ -249,7 +256,7 @@ fn a_file_goes_from_stage_to_commit_to_retired(journal: &dyn Journal) {
 
     let target = path("a\\b.COMPLETED");
     journal
-        .commit(PIPELINE, BatchNumber(1), &[(file.id, target.clone())])
+        .commit(PIPELINE, BatchNumber(1), &[(file.id, target.clone())], &[])
         .unwrap();
     let committed = stored(journal, file.id);
     assert_eq!(committed.state, FileState::Committed);
@@ -430,11 +437,14 @@ fn the_same_file_is_not_journaled_twice_before_it_is_retired(journal: &dyn Journ
 
 fn batches_commit_in_the_order_of_their_numbers_and_again_changes_nothing(journal: &dyn Journal) {
     let (a, b) = (row(journal, "a", 30), row(journal, "b", 40));
-    refused(journal.commit(PIPELINE, BatchNumber(1), &[]), "not staged");
+    refused(
+        journal.commit(PIPELINE, BatchNumber(1), &[], &[]),
+        "not staged",
+    );
     refused(journal.done(PIPELINE, BatchNumber(1)), "not staged");
     stage(journal, 1, &[(&a, 0, 30)]);
     stage(journal, 2, &[(&b, 0, 40)]);
-    refused(journal.commit(PIPELINE, BatchNumber(2), &[]), "lowest");
+    refused(journal.commit(PIPELINE, BatchNumber(2), &[], &[]), "lowest");
     refused(journal.done(PIPELINE, BatchNumber(1)), "staged to done");
     commit(journal, 1);
     let once = stored(journal, a.id);
@@ -468,7 +478,7 @@ fn a_torn_file_stays_for_its_quarantine(journal: &dyn Journal) {
     file.torn = Some("the stream ends in mid-block".into());
     stage(journal, 1, &[(&file, 0, 30)]);
     journal
-        .commit(PIPELINE, BatchNumber(1), &[(file.id, path("x"))])
+        .commit(PIPELINE, BatchNumber(1), &[(file.id, path("x"))], &[])
         .unwrap();
     let torn = stored(journal, file.id);
     assert_eq!((torn.state, torn.checkpoint), (FileState::Reading, 30));
@@ -958,4 +968,86 @@ fn files_are_found_by_size_and_state(journal: &dyn Journal) {
         .visit_files(PIPELINE, &mut |row| seen.push(row.id))
         .unwrap();
     assert_eq!(seen, files.iter().map(|file| file.id).collect::<Vec<_>>());
+}
+
+fn work(day: &str, batch: u64) -> PartitionWork {
+    PartitionWork {
+        directory: format!("orders/dt={day}"),
+        partition: format!("dt={day}"),
+        schema_version: 1,
+        batch: BatchNumber(batch),
+    }
+}
+
+fn waiting(journal: &dyn Journal) -> Vec<PartitionWork> {
+    let all = journal.waiting_partitions(PIPELINE, None, 100).unwrap();
+    let count = journal.count_waiting_partitions(PIPELINE).unwrap();
+    assert_eq!(all.len() as u64, count);
+    all
+}
+
+fn partitions_wait_from_the_commit_until_they_are_registered(journal: &dyn Journal) {
+    assert_eq!(waiting(journal), []);
+    assert_eq!(journal.waiting_partitions("nobody", None, 1).unwrap(), []);
+    assert_eq!(journal.count_waiting_partitions("nobody").unwrap(), 0);
+    let (a, b) = (row(journal, "a", 30), row(journal, "b", 40));
+    stage(journal, 1, &[(&a, 0, 30)]);
+    stage(journal, 2, &[(&b, 0, 40)]);
+    // Nothing is queued by a commit that is refused.
+    let early = journal.commit(PIPELINE, BatchNumber(2), &[], &[work("9", 2)]);
+    refused(early, "lowest");
+    assert_eq!(waiting(journal), []);
+    let first = [work("2", 1), work("1", 1)];
+    for _ in 0..2 {
+        // Again it is as if it had not been called.
+        journal
+            .commit(PIPELINE, BatchNumber(1), &[], &first)
+            .unwrap();
+        assert_eq!(waiting(journal), [work("1", 1), work("2", 1)]);
+    }
+    let seen = waiting(journal);
+    assert_eq!(
+        journal.waiting_partitions(PIPELINE, None, 1).unwrap(),
+        [work("1", 1)]
+    );
+    assert_eq!(
+        journal
+            .waiting_partitions(PIPELINE, Some("orders/dt=1"), 9)
+            .unwrap(),
+        [work("2", 1)]
+    );
+    // One of them gets more files, of a wider schema, before it is registered.
+    let wider = PartitionWork {
+        schema_version: 2,
+        ..work("1", 2)
+    };
+    let one = std::slice::from_ref(&wider);
+    journal.commit(PIPELINE, BatchNumber(2), &[], one).unwrap();
+    for _ in 0..2 {
+        journal.registered(PIPELINE, &seen).unwrap();
+        assert_eq!(waiting(journal), one);
+    }
+    // An older batch, as a rebuild queues it, takes nothing back.
+    journal.queue_partitions(PIPELINE, &[work("1", 1)]).unwrap();
+    assert_eq!(waiting(journal), one);
+    journal.registered(PIPELINE, one).unwrap();
+    assert_eq!(waiting(journal), []);
+    let wrong = PartitionWork {
+        directory: "orders/x".into(),
+        ..work("1", 2)
+    };
+    refused(journal.queue_partitions(PIPELINE, &[wrong]), "not below");
+}
+
+fn landed_partitions_are_those_of_committed_batches(journal: &dyn Journal) {
+    let (a, b) = (row(journal, "a", 30), row(journal, "b", 40));
+    stage(journal, 1, &[(&a, 0, 30)]);
+    stage(journal, 2, &[(&b, 0, 40)]);
+    assert_eq!(journal.landed_partitions(PIPELINE).unwrap(), []);
+    commit(journal, 1);
+    journal.done(PIPELINE, BatchNumber(1)).unwrap();
+    let landed = journal.landed_partitions(PIPELINE).unwrap();
+    let of_batch = |work: &PartitionWork| work.batch == BatchNumber(1);
+    assert!(!landed.is_empty() && landed.iter().all(of_batch));
+    assert_eq!(journal.landed_partitions("nobody").unwrap(), []);
 }

@@ -2,7 +2,7 @@
 //!
 //! Every method that changes something is one durable transaction (it may share it with others' that arrive
 //! together) and has happened wholly once it answered `Ok`. Called again, it is `Ok` and changes nothing (`commit`, `done`, `revise`, `retired`,
-//! `quarantine`, `skip`, `release`, `forget`, `answer`) or `Refused` (`stage`, `put`, `adopt`), never done twice. After an error of class `Fatal` nothing may be called
+//! `quarantine`, `skip`, `release`, `forget`, `answer`, `registered`) or `Refused` (`stage`, `put`, `adopt`), never done twice. After an error of class `Fatal` nothing may be called
 //! again: the process ends and recovers at its next start.
 
 #[cfg(test)]
@@ -150,6 +150,19 @@ pub struct StageRequest {
     pub schemas: Vec<(u32, serde_json::Value)>,
 }
 
+/// A directory that the catalog is to learn of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionWork {
+    /// Below the lake's root.
+    pub directory: String,
+    /// The part of it below the template's root, `dt=2026-11-22/region=eu`; empty if the table has no partitions.
+    pub partition: String,
+    /// The highest of its data files.
+    pub schema_version: u32,
+    /// The last that landed there.
+    pub batch: BatchNumber,
+}
+
 /// A request that a command leaves for the agent that holds the journal, or carries out itself under the lock.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase", tag = "request")]
@@ -259,12 +272,13 @@ pub trait Journal: Send + Sync {
     /// Batches that are not `Done`, lowest first.
     fn unfinished(&self, pipeline: &str) -> Result<Vec<BatchRow>>;
     /// Makes the batch `Committed`, moves checkpoints (I5 asserted), adds counts, drops payloads, makes fully committed files `Committed` with
-    /// the retire targets given for them. Refused unless it is the lowest staged one.
+    /// the retire targets given for them, and queues `partitions`. Refused unless it is the lowest staged one.
     fn commit(
         &self,
         pipeline: &str,
         batch: BatchNumber,
         targets: &[(FileId, RelativePath)],
+        partitions: &[PartitionWork],
     ) -> Result<()>;
     /// Makes the batch `Done`; its manifest's text may be pruned then, its data files are kept for `history`.
     fn done(&self, pipeline: &str, batch: BatchNumber) -> Result<()>;
@@ -279,6 +293,21 @@ pub trait Journal: Send + Sync {
 
     fn set_retire_target(&self, file: FileId, target: &RelativePath) -> Result<()>;
     fn retired(&self, files: &[FileId]) -> Result<()>;
+    /// Partitions that the catalog is to learn of, beside those that commits queue. One that waits already keeps the higher batch and schema
+    /// version.
+    fn queue_partitions(&self, pipeline: &str, work: &[PartitionWork]) -> Result<()>;
+    /// By directory, those that come after `after`; none of a pipeline that is not known.
+    fn waiting_partitions(
+        &self,
+        pipeline: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<PartitionWork>>;
+    fn count_waiting_partitions(&self, pipeline: &str) -> Result<u64>;
+    /// The directories in which committed batches landed data files, by directory, as far as the journal remembers.
+    fn landed_partitions(&self, pipeline: &str) -> Result<Vec<PartitionWork>>;
+    /// Takes partitions off the queue, but for those that a later batch has queued again since they were looked at.
+    fn registered(&self, pipeline: &str, work: &[PartitionWork]) -> Result<()>;
     /// Forgets retired rows last changed before this time, with their ranges, and data files of batches that no row refers to.
     fn prune(&self, pipeline: &str, before_ns: i64) -> Result<u64>;
 
@@ -286,6 +315,7 @@ pub trait Journal: Send + Sync {
 
     /// The newest version.
     fn schema(&self, pipeline: &str) -> Result<Option<(u32, serde_json::Value)>>;
+    fn schema_version(&self, pipeline: &str, version: u32) -> Result<Option<serde_json::Value>>;
 
     // ---- requests, rebuild, housekeeping
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use tracing::{debug, info, warn};
 
+use super::registrar::Signal;
 use super::{Halt, Ports, Tally, start};
 use crate::crash;
 use crate::journal::{BatchRow, FileRow, matches_copy};
@@ -45,6 +46,8 @@ pub struct Committer {
     pub committed: AtomicU64,
     /// Two threads retire at times; each does it alone.
     pub retiring: Mutex<()>,
+    /// Told of partitions to register, if any are.
+    pub registrar: Option<Arc<Signal>>,
 }
 
 /// What this run has found out about one data file.
@@ -500,9 +503,16 @@ impl Committer {
                 }
             }
         }
+        let partitions = match &self.registrar {
+            Some(_) => super::work_of(manifest),
+            None => Vec::new(),
+        };
         self.ports
             .journal
-            .commit(&self.pipeline, batch.number, &targets)?;
+            .commit(&self.pipeline, batch.number, &targets, &partitions)?;
+        if let Some(registrar) = &self.registrar {
+            registrar.work();
+        }
         info!(pipeline = %self.pipeline, batch = %batch.number, data_files = membership.data_files.len(), files = membership.files.len(), "committed");
         self.tally.committed(manifest, whole);
         Ok(())

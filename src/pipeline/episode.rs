@@ -20,12 +20,13 @@ use tracing::{info, warn};
 use super::batch::{BatchFacts, OpenBatch, too_many_rejects};
 use super::committer::Committer;
 use super::lanes::Lanes;
+use super::registrar::Signal;
 use super::{Halt, Pipeline, Started};
 use crate::channel::{Channel, Received, SegmentData, SourceEvent};
 use crate::crash;
 use crate::journal::{BatchRow, FileRow, PipelineRow};
 use crate::protocol::{BatchState, RollReason};
-use crate::schema::{Schema, SchemaRegistry, SchemaSettings};
+use crate::schema::{Schema, SchemaMode, SchemaRegistry, SchemaSettings};
 use crate::segment::BatchNumber;
 use crate::sink::{BatchContext, OutputFormat, SinkSettings};
 use crate::source::{Backlog, Source};
@@ -51,13 +52,18 @@ const SPACE_PATIENCE: Duration = Duration::from_mins(1);
 /// How often a daemon whose spool is drained prunes and truncates the journal's log.
 const HOUSEKEEPING: Duration = Duration::from_mins(10);
 
-pub fn run(pipeline: &Pipeline, started: &Started) -> Result<Ended, Halt> {
-    let committer = Arc::new(committer(pipeline, started)?);
+pub fn run(
+    pipeline: &Pipeline,
+    started: &Started,
+    registrar: Option<&Arc<Signal>>,
+) -> Result<Ended, Halt> {
+    let committer = Arc::new(committer(pipeline, started, registrar)?);
     recover(pipeline, &committer)?;
     let schemas = schemas(pipeline)?;
     let channel = Channel::new(channel_bytes(pipeline.memory));
     let mut source = source(pipeline)?;
     infer(pipeline, &schemas, &mut source)?;
+    super::registrar::check(pipeline, &schemas.current().1)?;
     let backlog = source.backlog();
     let seen_backlog = Arc::clone(&backlog);
     // Whatever can fail comes before the source's thread, which only ends when the channel is closed.
@@ -130,7 +136,11 @@ fn lane_memory(pipeline: &Pipeline, active: usize) -> usize {
     usize::try_from(rest / active.max(1) as u64).unwrap_or(usize::MAX)
 }
 
-fn committer(pipeline: &Pipeline, started: &Started) -> Result<Committer, Halt> {
+fn committer(
+    pipeline: &Pipeline,
+    started: &Started,
+    registrar: Option<&Arc<Signal>>,
+) -> Result<Committer, Halt> {
     let row = row(pipeline, started)?;
     Ok(Committer {
         pipeline: pipeline.settings.name.clone(),
@@ -144,6 +154,7 @@ fn committer(pipeline: &Pipeline, started: &Started) -> Result<Committer, Halt> 
         tally: Arc::clone(&pipeline.tally),
         committed: row.committed.0.into(),
         retiring: std::sync::Mutex::default(),
+        registrar: registrar.cloned(),
     })
 }
 
@@ -289,17 +300,20 @@ pub fn first_schema(settings: &SchemaSettings, template: &crate::sink::PathTempl
 
 fn schemas(pipeline: &Pipeline) -> Result<Arc<SchemaRegistry>, Halt> {
     let journaled = pipeline.ports.journal.schema(&pipeline.settings.name)?;
-    registry(
-        &pipeline.settings.schema,
-        &pipeline.settings.sink,
-        journaled,
-    )
-    .map(Arc::new)
+    let settings = super::schema_settings(
+        &pipeline.settings,
+        pipeline.ports.catalog.as_deref(),
+        journaled.is_some(),
+    )?;
+    let schemas = registry(&settings, &pipeline.settings.sink, journaled)?;
+    if settings.mode == SchemaMode::Hive && schemas.current().0 > 0 {
+        schemas.extend(|schema| super::from_table::add_new(schema, &settings));
+    }
+    Ok(Arc::new(schemas))
 }
 
 /// The first pass over what waits, once in a pipeline's life, before anything is encoded.
 fn infer(pipeline: &Pipeline, schemas: &SchemaRegistry, source: &mut Source) -> Result<(), Halt> {
-    use crate::schema::SchemaMode;
     if schemas.current().0 > 0 {
         return Ok(());
     }
@@ -371,6 +385,9 @@ impl Coordinator<'_> {
             }
             if self.pipeline.orders.rewind.load(Ordering::SeqCst) {
                 return Ok(Ended::Rewind);
+            }
+            if let Some(halt) = self.committer.registrar.as_ref().and_then(|r| r.halt()) {
+                return Err(halt);
             }
             if landing_ended() {
                 // Its own error is reported where its thread is joined.

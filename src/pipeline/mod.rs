@@ -7,6 +7,7 @@
 //!            ▲                                                  │
 //!            └── rewind: abandon the open batch, read the journal again
 //! commit  manifest, land, commit, follow-up work                                       committer.rs, followup.rs
+//! catalog partitions of what was committed                                             registrar.rs
 //! ```
 //!
 //! Nothing in memory is needed for correctness: an episode may be dropped at any moment, which is what a kill does, so
@@ -17,7 +18,9 @@ mod batch;
 mod committer;
 mod episode;
 mod followup;
+mod from_table;
 mod lanes;
+mod registrar;
 mod report;
 mod start;
 mod stop;
@@ -29,6 +32,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{AgentSettings, PipelineSettings};
 use crate::journal::Journal;
@@ -37,6 +41,9 @@ use crate::spool::Spool;
 
 pub use committer::{Committer, digest_file};
 pub use episode::registry;
+pub use from_table::schema_settings;
+use registrar::{End, Signal};
+pub use registrar::{TablePlace, spec, work_of};
 pub use report::{PipelineReport, Tally};
 pub use start::{Started, make_staging, probe, random_id, read_claim, write_claim};
 pub use stop::Stop;
@@ -95,6 +102,8 @@ pub struct Ports {
     pub journal: Arc<dyn Journal>,
     pub lake: Arc<dyn Lake>,
     pub spool: Arc<dyn Spool>,
+    /// `None` where nobody is told of partitions.
+    pub catalog: Option<Arc<dyn Catalog>>,
 }
 
 /// What a pipeline is told by its agent.
@@ -120,14 +129,30 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Runs until drained (`once`), stopped or halted. Nothing is lost by whatever comes back.
-    pub fn run(&self) -> Result<(), Halt> {
+    pub fn run(self: &Arc<Self>) -> Result<(), Halt> {
+        let (Some(catalog), Some(settings)) = (&self.ports.catalog, &self.settings.hive) else {
+            return self.land(None);
+        };
+        if !settings.register {
+            return self.land(None);
+        }
+        let signal = Arc::new(Signal::default());
+        let registering = registrar::spawn(self, catalog, settings, &signal);
+        let landed = self.land(Some(&signal));
+        let drained = self.orders.once && landed.is_ok() && !self.stopping();
+        let registered = registering.end(if drained { End::Drain } else { End::Soon });
+        landed.and(registered)
+    }
+
+    /// All but the catalog.
+    fn land(&self, registrar: Option<&Arc<Signal>>) -> Result<(), Halt> {
         let name = self.settings.name.as_str();
         let mut started: Option<Started> = None;
         let mut failures = 0_u32;
         let mut deferrals = 0_u32;
         loop {
             self.orders.rewind.store(false, Ordering::SeqCst);
-            match self.episode(&mut started) {
+            match self.episode(&mut started, registrar) {
                 Ok(episode::Ended::Drained | episode::Ended::Stopped) => return Ok(()),
                 Ok(episode::Ended::Deferred) => {
                     deferrals += 1;
@@ -158,7 +183,11 @@ impl Pipeline {
         }
     }
 
-    fn episode(&self, started: &mut Option<Started>) -> Result<episode::Ended, Halt> {
+    fn episode(
+        &self,
+        started: &mut Option<Started>,
+        registrar: Option<&Arc<Signal>>,
+    ) -> Result<episode::Ended, Halt> {
         let started = if let Some(started) = started {
             started
         } else {
@@ -169,7 +198,7 @@ impl Pipeline {
             info!(pipeline = %self.settings.name, journal = %self.ports.journal.id(), lake = self.ports.lake.identity(), "started");
             started.insert(fresh)
         };
-        episode::run(self, started)
+        episode::run(self, started, registrar)
     }
 
     /// A daemon tries for ever, since a person would do the same; `--once` three times, as its caller runs it again.

@@ -44,6 +44,11 @@ pub struct Tally {
     pub bytes_taken: AtomicU64,
     pub open_batch_records: AtomicU64,
     pub open_batch_bytes: AtomicU64,
+    /// Partitions that wait to be registered, and how many were.
+    pub partitions_waiting: AtomicU64,
+    pub partitions_registered: AtomicU64,
+    /// Why they wait.
+    catalog: Mutex<String>,
     /// Files that could not be read for want of permission, for instance, in words.
     unreadable: Mutex<Option<String>>,
     drained: AtomicBool,
@@ -162,6 +167,29 @@ impl Tally {
     #[must_use]
     pub fn waiting_for(&self) -> String {
         self.waiting_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub fn set_partitions_waiting(&self, waiting: u64) {
+        self.partitions_waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    pub fn registered(&self, partitions: u64) {
+        self.partitions_registered
+            .fetch_add(partitions, Ordering::Relaxed);
+    }
+
+    /// Empty once the catalog has all.
+    pub fn catalog_waits(&self, why: &str) {
+        let mut catalog = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        why.clone_into(&mut catalog);
+    }
+
+    #[must_use]
+    pub fn catalog(&self) -> String {
+        self.catalog
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()

@@ -80,6 +80,8 @@ pub struct Schema {
 pub enum SchemaMode {
     Infer,
     Columns,
+    /// As the table in the catalog has them.
+    Hive,
     None,
 }
 

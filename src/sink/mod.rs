@@ -5,6 +5,7 @@
 
 mod error;
 mod files;
+mod keys;
 mod lane;
 #[cfg(test)]
 mod lane_tests;
@@ -24,6 +25,7 @@ use std::sync::atomic::AtomicU32;
 pub use crate::format::decode::SegmentOutcome;
 pub use crate::format::encode::{Codec, Compat, OutputFormat, extension};
 pub use error::{SinkError, encoder_versions};
+pub use keys::partition_values;
 pub use lane::{Lane, encode_again};
 pub use template::{DEFAULT_PARTITION, PathTemplate, VALUE_BYTES_MAX};
 

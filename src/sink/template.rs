@@ -58,7 +58,7 @@ pub(super) struct ValuePiece {
 
 impl Component {
     /// `x={x}`: the path says it all, so the column leaves the data file.
-    fn removes(&self) -> Option<&str> {
+    pub(super) fn removes(&self) -> Option<&str> {
         match self.pieces.as_slice() {
             [
                 Piece::Literal(key),
@@ -366,33 +366,11 @@ fn check_format(format: &str) -> Result<(), String> {
     }
 }
 
-/// Whether Hive escapes this byte of a partition's value.
-fn is_escaped(byte: u8) -> bool {
-    byte < b' '
-        || matches!(
-            byte,
-            b'"' | b'#'
-                | b'%'
-                | b'\''
-                | b'*'
-                | b'/'
-                | b':'
-                | b'='
-                | b'?'
-                | b'\\'
-                | 0x7f
-                | b'{'
-                | b'['
-                | b']'
-                | b'^'
-        )
-}
-
 /// Appends `value` as Hive escapes it. `leading`: it begins its component, where it must not make a hidden name.
 pub(super) fn escape_into(value: &str, leading: bool, out: &mut String) {
     for (at, c) in value.char_indices() {
         let hides = leading && at == 0 && matches!(c, '.' | '_');
-        if c.is_ascii() && (hides || is_escaped(c as u8)) {
+        if c.is_ascii() && (hides || crate::naming::hive_escapes(c as u8)) {
             out.push_str(&format!("%{:02X}", c as u32));
         } else {
             out.push(c);

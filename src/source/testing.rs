@@ -390,7 +390,13 @@ impl Journal for FakeJournal {
     fn unfinished(&self, _: &str) -> Result<Vec<BatchRow>> {
         unimplemented!()
     }
-    fn commit(&self, _: &str, _: BatchNumber, _: &[(FileId, RelativePath)]) -> Result<()> {
+    fn commit(
+        &self,
+        _: &str,
+        _: BatchNumber,
+        _: &[(FileId, RelativePath)],
+        _: &[crate::journal::PartitionWork],
+    ) -> Result<()> {
         unimplemented!()
     }
     fn done(&self, _: &str, _: BatchNumber) -> Result<()> {
@@ -405,10 +411,33 @@ impl Journal for FakeJournal {
     fn retired(&self, _: &[FileId]) -> Result<()> {
         unimplemented!()
     }
+    fn queue_partitions(&self, _: &str, _: &[crate::journal::PartitionWork]) -> Result<()> {
+        unimplemented!()
+    }
+    fn waiting_partitions(
+        &self,
+        _: &str,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Vec<crate::journal::PartitionWork>> {
+        unimplemented!()
+    }
+    fn count_waiting_partitions(&self, _: &str) -> Result<u64> {
+        unimplemented!()
+    }
+    fn landed_partitions(&self, _: &str) -> Result<Vec<crate::journal::PartitionWork>> {
+        unimplemented!()
+    }
+    fn registered(&self, _: &str, _: &[crate::journal::PartitionWork]) -> Result<()> {
+        unimplemented!()
+    }
     fn prune(&self, _: &str, _: i64) -> Result<u64> {
         unimplemented!()
     }
     fn schema(&self, _: &str) -> Result<Option<(u32, serde_json::Value)>> {
+        unimplemented!()
+    }
+    fn schema_version(&self, _: &str, _: u32) -> Result<Option<serde_json::Value>> {
         unimplemented!()
     }
     fn ask(&self, _: &Request) -> Result<i64> {

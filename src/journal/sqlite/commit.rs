@@ -6,9 +6,10 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::batches::{batch_files, code_of, set_batch_state};
 use super::fault::{Done, refuse};
-use super::payloads;
 use super::rows::{self, StoredPipeline};
+use super::{partitions, payloads};
 use crate::crash;
+use crate::journal::PartitionWork;
 use crate::protocol::{BatchState, invariant};
 use crate::segment::{BatchNumber, FileId, RelativePath};
 
@@ -18,6 +19,7 @@ pub(super) fn commit(
     pipeline: &str,
     batch: BatchNumber,
     targets: &[(FileId, RelativePath)],
+    work: &[PartitionWork],
 ) -> Done<()> {
     let pipeline = rows::get_pipeline(conn, pipeline)?;
     if batch.0 > 0 && batch <= pipeline.row.committed {
@@ -59,7 +61,7 @@ pub(super) fn commit(
         "UPDATE pipeline SET committed = ?2, committed_ns = ?3, payload_bytes = payload_bytes - ?4 WHERE id = ?1",
     )?
     .execute(params![pipeline.id, batch.0, now_ns, freed])?;
-    Ok(())
+    partitions::queue(conn, pipeline.id, work)
 }
 
 /// Only what lies past the checkpoint is looked at: a large file has segments of many batches.

@@ -17,7 +17,10 @@ use crate::segment::JournalId;
 const APPLICATION_ID: i32 = 0x4c6b_5764;
 
 /// The ladder: entry `n` leads from version `n` to `n + 1`.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/0001_journal.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/0001_journal.sql"),
+    include_str!("../../../migrations/0002_partitions.sql"),
+];
 
 /// Above this a whole `quick_check` would hold up the start for long.
 const CHECK_BYTES_MAX: u64 = 1 << 30;

@@ -11,7 +11,7 @@
 //! | `database` | opening, migrations, checking |
 //! | `writer`, `fault` | the writing thread; what an error means |
 //! | `rows` | rows to values |
-//! | `files`, `payloads`, `requests` | what the port's methods do inside a transaction |
+//! | `files`, `payloads`, `partitions`, `requests` | what the port's methods do inside a transaction |
 //! | `batches`, `stage`, `revise`, `commit`, `adopt` | and of those, what concerns batches |
 //! | `rebuild` | a new database in the place of the old one |
 //!
@@ -25,6 +25,7 @@ mod commit;
 mod database;
 mod fault;
 mod files;
+mod partitions;
 mod payloads;
 mod place;
 mod rebuild;
@@ -49,8 +50,8 @@ use self::place::{DATABASE, Lock, Place, UNFINISHED};
 pub use self::rebuild::Rebuilding;
 use self::writer::{Poison, Writer};
 use super::{
-    BatchRow, FileRange, FileRow, FileState, Journal, JournalError, PipelineRow, PutRequest,
-    Request, RequestRow, Result, StageRequest,
+    BatchRow, FileRange, FileRow, FileState, Journal, JournalError, PartitionWork, PipelineRow,
+    PutRequest, Request, RequestRow, Result, StageRequest,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::protocol::{BatchState, DataFile, Manifest};
@@ -473,10 +474,12 @@ impl Journal for SqliteJournal {
         pipeline: &str,
         batch: BatchNumber,
         targets: &[(FileId, RelativePath)],
+        partitions: &[PartitionWork],
     ) -> Result<()> {
         let (pipeline, targets, now) = (pipeline.to_owned(), targets.to_vec(), self.now());
+        let partitions = partitions.to_vec();
         self.change("commit", move |conn| {
-            commit::commit(conn, now, &pipeline, batch, &targets)
+            commit::commit(conn, now, &pipeline, batch, &targets, &partitions)
         })
     }
 
@@ -503,6 +506,51 @@ impl Journal for SqliteJournal {
         self.change("retired", move |conn| files::retired(conn, now, &files))
     }
 
+    fn queue_partitions(&self, pipeline: &str, work: &[PartitionWork]) -> Result<()> {
+        let (pipeline, work) = (pipeline.to_owned(), work.to_vec());
+        self.change("queue partitions", move |conn| {
+            partitions::queue(conn, rows::get_pipeline(conn, &pipeline)?.id, &work)
+        })
+    }
+
+    fn waiting_partitions(
+        &self,
+        pipeline: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<PartitionWork>> {
+        self.look("waiting partitions", |conn| {
+            partitions::waiting(conn, pipeline, after, limit)
+        })
+    }
+
+    fn count_waiting_partitions(&self, pipeline: &str) -> Result<u64> {
+        self.look("waiting partitions", |conn| {
+            partitions::count(conn, pipeline)
+        })
+    }
+
+    fn landed_partitions(&self, pipeline: &str) -> Result<Vec<PartitionWork>> {
+        let mut landed = std::collections::BTreeMap::new();
+        let mut from = 0;
+        loop {
+            let next = self.look("landed partitions", |conn| {
+                partitions::landed(conn, pipeline, from, &mut landed)
+            })?;
+            match next {
+                Some(next) => from = next,
+                None => return Ok(landed.into_values().collect()),
+            }
+        }
+    }
+
+    fn registered(&self, pipeline: &str, work: &[PartitionWork]) -> Result<()> {
+        let (pipeline, work) = (pipeline.to_owned(), work.to_vec());
+        self.change("registered", move |conn| {
+            partitions::registered(conn, &pipeline, &work)
+        })
+    }
+
     fn prune(&self, pipeline: &str, before_ns: i64) -> Result<u64> {
         let mut after = FileId(i64::MIN);
         let mut pruned = 0;
@@ -523,6 +571,12 @@ impl Journal for SqliteJournal {
 
     fn schema(&self, pipeline: &str) -> Result<Option<(u32, serde_json::Value)>> {
         self.look("schema", |conn| requests::schema(conn, pipeline))
+    }
+
+    fn schema_version(&self, pipeline: &str, version: u32) -> Result<Option<serde_json::Value>> {
+        self.look("schema", |conn| {
+            requests::schema_version(conn, pipeline, version)
+        })
     }
 
     fn ask(&self, request: &Request) -> Result<i64> {

@@ -104,3 +104,22 @@ pub(super) fn schema(conn: &Connection, pipeline: &str) -> Done<Option<(u32, ser
     };
     Ok(Some((version, at.json("text", &text)?)))
 }
+
+pub(super) fn schema_version(
+    conn: &Connection,
+    pipeline: &str,
+    version: u32,
+) -> Done<Option<serde_json::Value>> {
+    let Some(pipeline) = rows::find_pipeline(conn, pipeline)? else {
+        return Ok(None);
+    };
+    let text: Option<String> = conn
+        .prepare_cached("SELECT text FROM schema WHERE pipeline = ?1 AND version = ?2")?
+        .query_row(params![pipeline.id, version], |row| row.get(0))
+        .optional()?;
+    let at = At {
+        table: "schema",
+        row: i64::from(version),
+    };
+    text.map(|text| at.json("text", &text)).transpose()
+}

@@ -64,7 +64,7 @@ fn what_was_answered_is_there_after_a_reopen_and_ids_go_on() {
     assert_eq!(journal.id(), id);
     assert_eq!(journal.file(file.id).unwrap(), before);
     assert_eq!(journal.unfinished(PIPELINE).unwrap(), unfinished);
-    journal.commit(PIPELINE, BatchNumber(1), &[]).unwrap();
+    journal.commit(PIPELINE, BatchNumber(1), &[], &[]).unwrap();
     journal.retired(&[file.id]).unwrap();
     journal.done(PIPELINE, BatchNumber(1)).unwrap();
     assert_eq!(journal.prune(PIPELINE, i64::MAX).unwrap(), 1);
@@ -123,11 +123,11 @@ fn an_onlooker_reads_while_the_agent_writes_and_may_only_ask() {
         agent.file(file.id).unwrap()
     );
     agent.say(PIPELINE, &json!("busy"));
-    agent.commit(PIPELINE, BatchNumber(1), &[]).unwrap();
+    agent.commit(PIPELINE, BatchNumber(1), &[], &[]).unwrap();
     assert_eq!(onlooker.said(PIPELINE).unwrap(), Some(json!("busy")));
 
     assert!(matches!(
-        onlooker.commit(PIPELINE, BatchNumber(1), &[]),
+        onlooker.commit(PIPELINE, BatchNumber(1), &[], &[]),
         Err(JournalError::Refused(_))
     ));
     let request = Request::Release {
@@ -216,12 +216,12 @@ fn a_full_disk_is_fatal_and_every_later_call_says_so() {
         Some(JournalError::Fatal { full: true, .. })
     ));
     let fatal = |result: Result<()>| assert!(matches!(result, Err(JournalError::Fatal { .. })));
-    fatal(journal.commit(PIPELINE, BatchNumber(1), &[]));
+    fatal(journal.commit(PIPELINE, BatchNumber(1), &[], &[]));
     fatal(journal.file(file.id).map(drop));
     fatal(journal.tidy());
     fatal(journal.close());
     let journal = open(temp.path());
-    journal.commit(PIPELINE, BatchNumber(1), &[]).unwrap();
+    journal.commit(PIPELINE, BatchNumber(1), &[], &[]).unwrap();
 }
 
 #[test]
@@ -501,7 +501,7 @@ fn an_old_copy_of_the_journal_goes_on_from_where_it_stood() {
     let database = temp.path().join("journal.db");
     let copy = std::fs::read(&database).unwrap();
     let journal = open(temp.path());
-    journal.commit(PIPELINE, BatchNumber(1), &[]).unwrap();
+    journal.commit(PIPELINE, BatchNumber(1), &[], &[]).unwrap();
     journal.close().unwrap();
     std::fs::write(&database, copy).unwrap();
     let journal = open(temp.path());
@@ -535,7 +535,7 @@ fn child_that_is_killed() {
             .stage(conformance::request(&journal, number.0, &parts))
             .unwrap();
         writeln!(out, "staged {number}").unwrap();
-        journal.commit(PIPELINE, number, &[]).unwrap();
+        journal.commit(PIPELINE, number, &[], &[]).unwrap();
         writeln!(out, "committed {number}").unwrap();
         let ids: Vec<_> = files.iter().map(|file| file.id).collect();
         journal.retired(&ids).unwrap();
@@ -582,7 +582,7 @@ fn a_kill_at_any_time_loses_nothing_that_was_answered() {
         assert!(word == "staged" || pipeline.committed >= number, "{last}");
         balances(&journal);
         for batch in journal.unfinished(PIPELINE).unwrap() {
-            journal.commit(PIPELINE, batch.number, &[]).unwrap();
+            journal.commit(PIPELINE, batch.number, &[], &[]).unwrap();
             journal.retired(&batch.files).unwrap();
             journal.done(PIPELINE, batch.number).unwrap();
         }
@@ -652,7 +652,7 @@ fn journal_bench() {
         let unfinished = journal.unfinished(PIPELINE).unwrap().len();
         let read = lap();
         journal
-            .commit(PIPELINE, BatchNumber(number), &targets)
+            .commit(PIPELINE, BatchNumber(number), &targets, &[])
             .unwrap();
         let commit = lap();
         let waiting = journal

@@ -1,0 +1,679 @@
+//! Registers partitions with the catalog: follow-up work of commits that is journaled with them, on a thread of its own.
+//!
+//! ```text
+//! commit ─► journal's queue ─► look at the table ─► make it, add columns ─► add partitions ─► take them off the queue
+//!                ▲                        └── away: wait longer and longer, land and retire meanwhile
+//!                └── a kill at any point: the queue still holds them, and all of it is harmless to repeat
+//! ```
+//!
+//! The table is looked at in every round, since somebody else may have changed it, and it is made and widened from the journal's
+//! schema only: one that was inferred and never staged may come out otherwise next time.
+//!
+//! What cannot be right (columns that disagree, a database that is not there) stops the pipeline. What the catalog refuses about
+//! one partition keeps that one waiting and no other.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info, warn};
+
+use super::{Halt, Pipeline};
+use crate::catalog::{
+    Altered, Catalog, CatalogError, ErrorClass, Partition, Registered, TableFormat, TableSpec,
+    difference,
+};
+use crate::config::{HiveSettings, LakeSettings};
+use crate::crash;
+use crate::journal::PartitionWork;
+use crate::schema::Schema;
+use crate::sink::{OutputFormat, PathTemplate, partition_values};
+
+/// Partitions taken from the queue at once.
+const TAKEN_AT_ONCE: usize = 100;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// How long a drained `--once` run waits for a catalog that does nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// And how long one that is told to stop.
+const HASTE: Duration = Duration::from_secs(3);
+
+const TICK: Duration = Duration::from_millis(50);
+
+/// How the rest of the pipeline and its registrar talk.
+#[derive(Default)]
+pub struct Signal {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Since the last round began.
+    work: bool,
+    end: Option<End>,
+    halt: Option<Halt>,
+    /// When the catalog last did something for us.
+    progress: Option<Instant>,
+}
+
+/// What is to become of what still waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Tried for a while.
+    Drain,
+    /// Left for the next run, unless the catalog answers at once.
+    Soon,
+}
+
+impl Signal {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A commit has queued something.
+    pub(super) fn work(&self) {
+        self.state().work = true;
+        self.changed.notify_all();
+    }
+
+    fn end(&self, end: End) {
+        self.state().end.get_or_insert(end);
+        self.changed.notify_all();
+    }
+
+    fn progress(&self) {
+        self.state().progress = Some(Instant::now());
+    }
+
+    /// Why the pipeline must stop.
+    pub(super) fn halt(&self) -> Option<Halt> {
+        self.state().halt.clone()
+    }
+
+    /// Waits for work, an end, or until `pause` is over; without one as long as it takes. Answers the end.
+    fn wait(&self, pause: Option<Duration>) -> Option<End> {
+        let until = pause.map(|pause| Instant::now() + pause);
+        let mut state = self.state();
+        loop {
+            // While the catalog is away, new work is no reason to ask again.
+            if state.end.is_some() || (state.work && until.is_none()) {
+                break;
+            }
+            let left = until.map_or(LONGEST_PAUSE, |until| {
+                until.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                break;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        state.work = false;
+        state.end
+    }
+}
+
+/// What keeps a round from its end.
+enum Trouble {
+    Catalog(CatalogError),
+    Halt(Halt),
+}
+
+impl From<CatalogError> for Trouble {
+    fn from(error: CatalogError) -> Self {
+        match error.class {
+            ErrorClass::Transient => Self::Catalog(error),
+            ErrorClass::Permanent => Self::Halt(Halt::Stopped(error.to_string())),
+        }
+    }
+}
+
+impl From<crate::journal::JournalError> for Trouble {
+    fn from(error: crate::journal::JournalError) -> Self {
+        Self::Halt(error.into())
+    }
+}
+
+/// A registrar at work. It is not waited for beyond reason: what it has begun goes on in the catalog, and what it has not taken off
+/// the queue the next run finds there.
+pub(super) struct Registering {
+    pipeline: Arc<Pipeline>,
+    signal: Arc<Signal>,
+    thread: Option<JoinHandle<Result<(), Halt>>>,
+}
+
+pub(super) fn spawn(
+    pipeline: &Arc<Pipeline>,
+    catalog: &Arc<dyn Catalog>,
+    settings: &HiveSettings,
+    signal: &Arc<Signal>,
+) -> Registering {
+    signal.work();
+    let mut registrar = Registrar {
+        pipeline: Arc::clone(pipeline),
+        catalog: Arc::clone(catalog),
+        settings: settings.clone(),
+        signal: Arc::clone(signal),
+        said: BTreeSet::new(),
+        refused: None,
+    };
+    Registering {
+        pipeline: Arc::clone(pipeline),
+        signal: Arc::clone(signal),
+        thread: Some(std::thread::spawn(move || registrar.run())),
+    }
+}
+
+impl Registering {
+    pub(super) fn end(mut self, end: End) -> Result<(), Halt> {
+        self.signal.end(end);
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        let began = Instant::now();
+        while !thread.is_finished() {
+            let still = self.signal.state().progress.unwrap_or(began).max(began);
+            let stopping = end == End::Soon || self.pipeline.stopping();
+            let limit = if stopping { HASTE } else { PATIENCE + HASTE };
+            if still.elapsed() > limit {
+                return self.abandoned(end);
+            }
+            std::thread::sleep(TICK);
+        }
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(Halt::Bug("the registrar's thread died".into())))
+    }
+
+    fn abandoned(&self, end: End) -> Result<(), Halt> {
+        if end == End::Soon {
+            return Ok(());
+        }
+        Err(Halt::NotDone(format!(
+            "all of pipeline `{}` has landed, and the catalog has not answered whether it registered its partitions; the next run asks again",
+            self.pipeline.settings.name
+        )))
+    }
+}
+
+/// A pipeline that dies does not leave its registrar waiting.
+impl Drop for Registering {
+    fn drop(&mut self) {
+        self.signal.end(End::Soon);
+    }
+}
+
+struct Registrar {
+    pipeline: Arc<Pipeline>,
+    catalog: Arc<dyn Catalog>,
+    settings: HiveSettings,
+    signal: Arc<Signal>,
+    /// Warnings are said once.
+    said: BTreeSet<String>,
+    /// Of the last round: why the catalog would not have some partition.
+    refused: Option<String>,
+}
+
+impl Registrar {
+    fn name(&self) -> &str {
+        &self.pipeline.settings.name
+    }
+
+    /// Until the pipeline ends. An error says what is left that this run must answer for.
+    fn run(&mut self) -> Result<(), Halt> {
+        let mut failures = 0_u32;
+        let end = loop {
+            let pause = (failures > 0).then(|| pause_after(failures));
+            if let Some(end) = self.signal.wait(pause) {
+                break end;
+            }
+            match self.round() {
+                Ok(refused) => {
+                    if failures > 0 && refused == 0 {
+                        info!(
+                            pipeline = self.name(),
+                            "the catalog has all partitions again"
+                        );
+                    }
+                    failures = if refused > 0 { failures + 1 } else { 0 };
+                }
+                Err(Trouble::Halt(halt)) => {
+                    self.signal.state().halt = Some(halt.clone());
+                    return Err(halt);
+                }
+                Err(Trouble::Catalog(error)) => {
+                    failures += 1;
+                    self.waits(&error, failures);
+                }
+            }
+        };
+        match end {
+            End::Drain => self.drain(),
+            End::Soon if failures == 0 => {
+                // What it leaves, the next run finds in the journal.
+                let _left = self.round();
+                Ok(())
+            }
+            End::Soon => Ok(()),
+        }
+    }
+
+    /// What waits when a `--once` run has drained its spool.
+    fn drain(&mut self) -> Result<(), Halt> {
+        let until = Instant::now() + PATIENCE;
+        let mut failures = 0;
+        let reason = loop {
+            let reason = match self.round() {
+                Ok(0) => return Ok(()),
+                Ok(refused) => {
+                    let why = self.refused.clone().unwrap_or_default();
+                    return Err(Halt::Stopped(format!(
+                        "all of pipeline `{}` has landed, and the catalog refuses {refused} partitions: {why}; what is landed stays, mend the cause and run again",
+                        self.name()
+                    )));
+                }
+                Err(Trouble::Halt(halt)) => return Err(halt),
+                Err(Trouble::Catalog(error)) => error,
+            };
+            failures += 1;
+            self.waits(&reason, failures);
+            let pause = pause_after(failures);
+            if Instant::now() + pause > until || self.pipeline.orders.stop.wait(pause) {
+                break reason;
+            }
+        };
+        let waiting = self.count()?;
+        Err(Halt::NotDone(format!(
+            "all of pipeline `{}` has landed, and {waiting} partitions wait to be registered: {reason}; the next run registers them",
+            self.name()
+        )))
+    }
+
+    fn waits(&self, error: &CatalogError, failures: u32) {
+        self.pipeline.tally.catalog_waits(&error.to_string());
+        let pause_seconds = pause_after(failures).as_secs();
+        if failures == 1 {
+            warn!(pipeline = self.name(), %error, pause_seconds, "partitions wait for the catalog; landing goes on");
+        } else {
+            debug!(pipeline = self.name(), %error, failures, pause_seconds, "partitions still wait for the catalog");
+        }
+    }
+
+    fn count(&self) -> Result<u64, Halt> {
+        let waiting = self
+            .pipeline
+            .ports
+            .journal
+            .count_waiting_partitions(self.name())?;
+        self.pipeline.tally.set_partitions_waiting(waiting);
+        Ok(waiting)
+    }
+
+    /// Everything on the queue, once. Answers how many the catalog refused, which stay there.
+    fn round(&mut self) -> Result<u64, Trouble> {
+        let journal = Arc::clone(&self.pipeline.ports.journal);
+        let mut table: Option<Prepared> = None;
+        let mut after: Option<String> = None;
+        let mut refused = 0;
+        self.refused = None;
+        loop {
+            let work = journal.waiting_partitions(self.name(), after.as_deref(), TAKEN_AT_ONCE)?;
+            let Some(last) = work.last() else { break };
+            after = Some(last.directory.clone());
+            let prepared = match table.take() {
+                Some(prepared) => prepared,
+                None => self.prepare()?,
+            };
+            refused += self.register(&prepared, &work)?;
+            table = Some(prepared);
+        }
+        self.count().map_err(Trouble::Halt)?;
+        self.pipeline
+            .tally
+            .catalog_waits(self.refused.as_deref().unwrap_or_default());
+        Ok(refused)
+    }
+
+    /// The table, made and widened to the newest schema that the journal holds.
+    fn prepare(&mut self) -> Result<Prepared, Trouble> {
+        let prepared = self.spec_of_journal()?;
+        crash::place("before_table");
+        let table = match self.catalog.table()? {
+            Some(table) => table,
+            None if self.settings.create => {
+                info!(
+                    pipeline = self.name(),
+                    catalog = self.catalog.identity(),
+                    "making the table"
+                );
+                self.catalog.create(&prepared.spec)?;
+                crash::place("after_table");
+                self.catalog.table()?.ok_or_else(|| self.vanished())?
+            }
+            None => return Err(Trouble::Halt(self.missing())),
+        };
+        let found = difference(&prepared.spec, &table)
+            .map_err(|wrong| Trouble::Halt(disagrees(self.catalog.as_ref(), &wrong)))?;
+        for warning in &found.warnings {
+            self.say_once(warning);
+        }
+        if found.is_empty() {
+            return Ok(prepared);
+        }
+        if !self.settings.widen {
+            let names: Vec<&str> = found
+                .added
+                .iter()
+                .chain(&found.widened)
+                .map(|column| column.name.as_str())
+                .collect();
+            self.say_once(&format!(
+                "the table lacks what lands in columns `{}`, and `hive.widen` is false: readers do not see it",
+                names.join("`, `")
+            ));
+            return Ok(prepared);
+        }
+        self.widen(&found)?;
+        crash::place("after_columns");
+        Ok(prepared)
+    }
+
+    fn widen(&mut self, found: &crate::catalog::Difference) -> Result<(), Trouble> {
+        if !found.added.is_empty() {
+            let names: Vec<&str> = found.added.iter().map(|c| c.name.as_str()).collect();
+            info!(
+                pipeline = self.name(),
+                columns = names.join(" "),
+                "adding columns to the table"
+            );
+            if let Altered::Refused(why) = self.catalog.alter(&found.added, &[])? {
+                return Err(Trouble::Halt(Halt::Stopped(format!(
+                    "add columns `{}` to `{}`: the catalog refuses: {why}",
+                    names.join("`, `"),
+                    self.catalog.identity()
+                ))));
+            }
+        }
+        for column in &found.widened {
+            if let Altered::Refused(why) = self.catalog.alter(&[], std::slice::from_ref(column))? {
+                self.say_once(&format!(
+                    "the new fields of column `{}` land and are not seen through the table, whose type the catalog does not let change ({why}): a metastore does with `hive.metastore.disallow.incompatible.col.type.changes=false`; the type would be `{}`",
+                    column.name, column.data_type
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn spec_of_journal(&self) -> Result<Prepared, Trouble> {
+        let journaled = self.pipeline.ports.journal.schema(self.name())?;
+        let schema: Schema = match journaled {
+            Some((_, json)) => serde_json::from_value(json).map_err(|e| {
+                Trouble::Halt(Halt::Stopped(format!(
+                    "the schema in the journal cannot be read: {e}; run `lakeward rebuild`"
+                )))
+            })?,
+            None => Schema::default(),
+        };
+        Prepared::new(&self.pipeline, &self.settings, &schema).map_err(Trouble::Halt)
+    }
+
+    /// Answers how many were refused.
+    fn register(&mut self, table: &Prepared, work: &[PartitionWork]) -> Result<u64, Trouble> {
+        let mut partitions = Vec::new();
+        let mut of_partitions = Vec::new();
+        let mut done = Vec::new();
+        for one in work {
+            match table.place.partition(one) {
+                Ok(Some(partition)) => {
+                    partitions.push(partition);
+                    of_partitions.push(one.clone());
+                }
+                // The table itself, which is ready.
+                Ok(None) => done.push(one.clone()),
+                Err(why) => {
+                    error!(pipeline = self.name(), directory = %one.directory, %why, "cannot be registered and is given up; what landed there stays");
+                    done.push(one.clone());
+                }
+            }
+        }
+        crash::place("before_register");
+        let registered = self.catalog.add_partitions(&partitions)?;
+        crash::place("after_register");
+        let mut refused = 0;
+        for ((one, partition), outcome) in of_partitions.into_iter().zip(partitions).zip(registered)
+        {
+            match outcome {
+                Registered::Yes => done.push(one),
+                Registered::Elsewhere(place) => {
+                    self.say_once(&format!(
+                        "partition `{}` is registered at `{place}` and its files land at `{}`, where readers of the table do not look; it is left as it is",
+                        one.partition, partition.location
+                    ));
+                    done.push(one);
+                }
+                Registered::Refused(why) => {
+                    refused += 1;
+                    self.say_once(&format!(
+                        "partition `{}`: the catalog refuses: {why}",
+                        one.partition
+                    ));
+                    self.refused = Some(format!("partition `{}`: {why}", one.partition));
+                }
+            }
+        }
+        self.pipeline.ports.journal.registered(self.name(), &done)?;
+        crash::place("after_registered");
+        self.signal.progress();
+        self.pipeline.tally.registered(done.len() as u64);
+        debug!(
+            pipeline = self.name(),
+            partitions = done.len(),
+            "registered"
+        );
+        Ok(refused)
+    }
+
+    fn say_once(&mut self, text: &str) {
+        if self.said.insert(text.to_owned()) {
+            warn!(pipeline = %self.pipeline.settings.name, catalog = self.catalog.identity(), "{text}");
+        }
+    }
+
+    fn vanished(&self) -> CatalogError {
+        CatalogError {
+            class: ErrorClass::Transient,
+            operation: "create table",
+            subject: self.catalog.identity().to_owned(),
+            message: "it was made and is gone again".to_owned(),
+        }
+    }
+
+    fn missing(&self) -> Halt {
+        missing(self.catalog.as_ref())
+    }
+}
+
+fn missing(catalog: &dyn Catalog) -> Halt {
+    Halt::Stopped(format!(
+        "there is no table `{}`: set `hive.create = true`, or make it with what `lakeward schema --ddl` prints",
+        catalog.identity()
+    ))
+}
+
+fn disagrees(catalog: &dyn Catalog, wrong: &str) -> Halt {
+    Halt::Stopped(format!(
+        "table `{}` disagrees with what lands: {wrong}; what is landed stays: alter the table, set another `hive.table`, or give these columns in `schema.columns`",
+        catalog.identity()
+    ))
+}
+
+/// Jitter is not needed: the pauses of many agents begin at their own commits.
+fn pause_after(failures: u32) -> Duration {
+    FIRST_PAUSE
+        .saturating_mul(1 << failures.saturating_sub(1).min(10))
+        .min(LONGEST_PAUSE)
+}
+
+/// What a table must be, and where its partitions are.
+struct Prepared {
+    spec: TableSpec,
+    place: TablePlace,
+}
+
+impl Prepared {
+    fn new(pipeline: &Pipeline, settings: &HiveSettings, schema: &Schema) -> Result<Self, Halt> {
+        let sink = &pipeline.settings.sink;
+        let template = PathTemplate::parse(&sink.path, &sink.timezone)
+            .map_err(|e| Halt::Stopped(format!("path template: {e}")))?;
+        let spec = spec(&template, schema, &sink.format, &settings.location);
+        Ok(Self {
+            place: TablePlace::new(&spec, &template, &pipeline.settings.lake),
+            spec,
+        })
+    }
+}
+
+/// Where a table's partitions are.
+pub struct TablePlace {
+    keys: Vec<String>,
+    /// Of the table.
+    location: String,
+    /// The template's.
+    root: String,
+    /// Of the lake.
+    lake: String,
+}
+
+impl TablePlace {
+    #[must_use]
+    pub fn new(spec: &TableSpec, template: &PathTemplate, lake: &LakeSettings) -> Self {
+        let keys = spec.keys.iter().map(|key| key.column.name.clone());
+        Self {
+            keys: keys.collect(),
+            location: spec.location.clone(),
+            root: template.root(),
+            lake: lake.location(),
+        }
+    }
+
+    /// `None`: the table has no partitions and needs no more.
+    ///
+    /// # Errors
+    /// The directory gives no values for the table's keys: it was landed under another template.
+    pub fn partition(&self, work: &PartitionWork) -> Result<Option<Partition>, String> {
+        let pairs = partition_values(&work.partition).unwrap_or_default();
+        let fits = pairs.len() == self.keys.len()
+            && pairs
+                .iter()
+                .zip(&self.keys)
+                .all(|((name, _), key)| name.eq_ignore_ascii_case(key));
+        if !fits {
+            return Err(format!(
+                "`{}` gives no values for the keys `{}`, which `sink.path` has now",
+                work.partition,
+                self.keys.join("`, `")
+            ));
+        }
+        if self.keys.is_empty() {
+            return Ok(None);
+        }
+        let own_root = work
+            .directory
+            .strip_suffix(&work.partition)
+            .map(|root| root.trim_end_matches('/'));
+        let location = if own_root == Some(self.root.as_str()) {
+            format!("{}/{}", self.location, work.partition)
+        } else {
+            // Landed under an earlier template.
+            format!("{}/{}", self.lake, work.directory)
+        };
+        Ok(Some(Partition {
+            values: pairs.into_iter().map(|(_, value)| value).collect(),
+            location,
+        }))
+    }
+}
+
+/// The table that a template and a schema make.
+#[must_use]
+pub fn spec(
+    template: &PathTemplate,
+    schema: &Schema,
+    format: &OutputFormat,
+    location: &str,
+) -> TableSpec {
+    let columns = template
+        .table_columns(schema)
+        .into_iter()
+        .map(|(name, data_type)| crate::catalog::Column::new(&name, data_type))
+        .collect();
+    TableSpec {
+        columns: (!schema.raw).then_some(columns),
+        keys: template.registered_keys(schema),
+        location: location.to_owned(),
+        format: match format {
+            OutputFormat::Parquet { .. } => TableFormat::Parquet,
+            OutputFormat::Ndjson { .. } => TableFormat::Ndjson,
+        },
+    }
+}
+
+/// Before anything lands: whether the table that is there could ever show it. One that is not there yet, or a catalog that is away,
+/// is no reason to wait.
+pub(super) fn check(pipeline: &Pipeline, schema: &Schema) -> Result<(), Halt> {
+    let (Some(catalog), Some(settings)) = (&pipeline.ports.catalog, &pipeline.settings.hive) else {
+        return Ok(());
+    };
+    let prepared = Prepared::new(pipeline, settings, schema)?;
+    match catalog.table() {
+        Ok(Some(table)) => difference(&prepared.spec, &table)
+            .map(drop)
+            .map_err(|wrong| disagrees(catalog.as_ref(), &wrong)),
+        Ok(None) if settings.create => Ok(()),
+        Ok(None) => Err(missing(catalog.as_ref())),
+        Err(error) if error.class == ErrorClass::Permanent => Err(Halt::Stopped(error.to_string())),
+        Err(error) => {
+            warn!(pipeline = %pipeline.settings.name, %error, "the catalog is away; landing begins without it");
+            Ok(())
+        }
+    }
+}
+
+/// The directories in which a batch landed data files, each once, as work for the queue.
+#[must_use]
+pub fn work_of(manifest: &crate::protocol::Manifest) -> Vec<PartitionWork> {
+    let Some(membership) = manifest.membership() else {
+        return Vec::new();
+    };
+    let mut found: std::collections::BTreeMap<String, PartitionWork> =
+        std::collections::BTreeMap::new();
+    let data = membership.data_files.iter().filter(|file| {
+        file.kind == crate::protocol::DataFileKind::Data
+            && !membership.lost_files.contains(&file.number)
+    });
+    for file in data {
+        let directory = file
+            .path
+            .rsplit_once('/')
+            .map_or("", |(directory, _)| directory);
+        let work = found
+            .entry(directory.to_owned())
+            .or_insert_with(|| PartitionWork {
+                directory: directory.to_owned(),
+                partition: file.partition.clone(),
+                schema_version: 0,
+                batch: manifest.batch,
+            });
+        work.schema_version = work.schema_version.max(file.schema_version);
+    }
+    found.into_values().collect()
+}
