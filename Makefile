@@ -10,11 +10,13 @@ check:
 unit:
 	cargo test --locked --lib --bins
 
-# Against real MinIO, SeaweedFS and a weak store, which this fetches, starts and stops.
+# Against real MinIO, SeaweedFS, a weak store, HDFS (old, new, highly available, under Kerberos), Hive and Spark, which this
+# obtains, starts and stops.
 integration:
 	integration/test.sh
 
-# Everything. Needs git, bash, cargo, go, python3 (with venv), nothing installed by hand beyond these.
+# Everything. Needs git, bash, cargo, go, python3 (with venv); java 17 (a JDK), mvn and Debian's krb5-kdc, krb5-admin-server and
+# krb5-user, which are installed by themselves where apt-get is there and this runs as root. Nothing by hand beyond these.
 test: check unit integration
 
 # Sample files land in a local lake: nothing to start, nothing to edit.

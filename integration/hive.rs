@@ -108,13 +108,14 @@ fn more(schema: &str, metastore: &str, table: &str, keys: &str) -> String {
 impl Hive {
     fn new(name: &str) -> Option<Self> {
         let metastore = metastore()?;
-        Self::through(
+        let through = metastore.to_string();
+        Some(Self::through(
             &metastore,
-            &metastore.to_string(),
+            &through,
             name,
             COLUMNS,
             "create = true\n",
-        )
+        ))
     }
 
     /// `through`: the address that the program is given.
@@ -124,13 +125,13 @@ impl Hive {
         name: &str,
         schema: &str,
         keys: &str,
-    ) -> Option<Self> {
+    ) -> Self {
         let table = fresh(name);
-        Some(Self {
+        Self {
             site: Site::local(&more(schema, through, &table, keys)),
             catalog: HiveCatalog::new(&settings(metastore, "default", &table)),
             table,
-        })
+        }
     }
 
     fn stands(&self) -> Table {
@@ -234,8 +235,7 @@ fn killed_at_each_step_no_partition_is_lost() {
             "kill",
             COLUMNS,
             "create = true\n",
-        )
-        .expect("a site");
+        );
         if place == "after_columns" {
             // A table that lacks a column is there already.
             hive.catalog
@@ -340,8 +340,7 @@ fn while_the_metastore_is_away_all_goes_on_and_afterwards_all_is_registered() {
         "away",
         COLUMNS,
         "create = true\n",
-    )
-    .expect("a site");
+    );
     let mut agent = hive.site.spawn(&["run"], &[]);
     let mut next = 0;
     for n in 0..4 {
@@ -416,12 +415,11 @@ fn a_run_that_cannot_register_says_that_it_is_not_done() {
         "once",
         COLUMNS,
         "create = true\n",
-    )
-    .expect("a site");
+    );
     let next = hive.site.drop_ids("a.ndjson", 0, 600);
     let began = Instant::now();
     let output = hive.site.expect(75, &["run", "--once"]);
-    assert!(began.elapsed() < Duration::from_secs(60));
+    assert!(began.elapsed() < Duration::from_mins(1));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("wait to be registered"), "{text}");
     hive.site.expect_landed(&hive.site.lake(), 0..next);
@@ -441,8 +439,7 @@ fn columns_come_with_the_records_that_need_them() {
         "wide",
         "",
         "create = true\n",
-    )
-    .expect("a site");
+    );
     hive.site
         .drop_file("a.ndjson", b"{\"id\":1,\"day\":\"a\"}\n");
     hive.site.expect(0, &["run", "--once"]);
@@ -527,8 +524,7 @@ fn two_programs_register_in_one_table() {
         "two",
         "",
         "create = true\n",
-    )
-    .expect("a site");
+    );
     let root = one.site.path("lake").display().to_string();
     let other = Site::with_lake(
         &format!("type = \"fs\"\nroot = \"{root}\"\n"),
@@ -617,8 +613,7 @@ fn the_columns_are_taken_from_the_table() {
         "taken",
         "[pipeline.schema]\nmode = \"hive\"\n",
         "",
-    )
-    .expect("a site");
+    );
     let mut spec = narrow(&hive);
     spec.columns = Some(vec![
         Column::new("id", "bigint"),
@@ -691,31 +686,34 @@ fn query_by(name: &str, sql: &str) -> Vec<String> {
 
 #[test]
 fn from_spool_to_select_exactly_the_input_comes_out() {
-    chain("HIVE");
+    chain("HIVE", "");
 }
 
 #[test]
 fn from_spool_to_select_exactly_the_input_comes_out_of_hive_4() {
-    chain("HIVE_NEW");
+    // Hive 4.0.1 does not read a `double` of ours: the Parquet library writes a column order that it does not know.
+    chain(
+        "HIVE_NEW",
+        "[pipeline.schema]\ncolumns = { total = \"decimal(12,2)\" }\n",
+    );
 }
 
-fn chain(name: &str) {
+fn chain(name: &str, schema: &str) {
     let Some(metastore) = named(name) else { return };
     let hive = Hive::through(
         &metastore,
         &metastore.to_string(),
         "chain",
-        "",
+        schema,
         "create = true\n",
-    )
-    .expect("a site");
+    );
     let mut expected = Vec::new();
     let mut next = 0;
     for file in 0..5 {
         let mut text = String::new();
         for id in next..next + 200 {
             let day = format!("2026-11-{:02}", id % 7 + 1);
-            let total = id as f64 / 4.0;
+            let total = f64::from(id) / 4.0;
             // From the third file on a column more, also in partitions that are there already.
             let extra = if file >= 2 {
                 format!(",\"extra\":\"x{id}\"")
@@ -730,7 +728,12 @@ fn chain(name: &str) {
             } else {
                 "NULL".to_owned()
             };
-            expected.push(format!("{id}\t{day}\t{total:?}\tn {id} \u{e9}\t{extra}"));
+            let total = if schema.is_empty() {
+                format!("{total:?}")
+            } else {
+                format!("{total:.2}")
+            };
+            expected.push(format!("{id}\t{day}\t{total}\tn {id} \u{e9}\t{extra}"));
         }
         next += 200;
         hive.site
