@@ -507,8 +507,7 @@ fn a_table_that_disagrees_stops_the_pipeline_with_both_types() {
 #[test]
 fn without_leave_to_make_the_table_its_absence_stops_the_pipeline() {
     let Some(metastore) = metastore() else { return };
-    let hive =
-        Hive::through(&metastore, &metastore.to_string(), "none", COLUMNS, "").expect("a site");
+    let hive = Hive::through(&metastore, &metastore.to_string(), "none", COLUMNS, "");
     hive.site.drop_ids("a.ndjson", 0, 10);
     let output = hive.site.expect(4, &["run", "--once"]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();

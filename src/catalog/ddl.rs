@@ -160,7 +160,7 @@ mod tests {
         let widened = [Column::new("geo", "struct<a:int,b:int>")];
         assert_eq!(
             alter("`t`", &added, &widened, true),
-            "ALTER TABLE `t` ADD COLUMNS (`n` int, `m` array<string>) CASCADE;\nALTER TABLE `t` CHANGE COLUMN `geo` `geo` struct<a:int,b:int> CASCADE;\n"
+            "ALTER TABLE `t` ADD COLUMNS (`n` int, `m` array<string>) CASCADE;\nALTER TABLE `t` CHANGE COLUMN `geo` `geo` struct<`a`:int,`b`:int> CASCADE;\n"
         );
         assert_eq!(alter("`t`", &[], &[], true), "");
     }

@@ -22,7 +22,7 @@ pub(super) fn read(
     pipeline: &str,
     schema: &SchemaSettings,
     sink: &SinkSettings,
-    lake: Option<&LakeSettings>,
+    lake: &LakeSettings,
 ) -> Option<HiveSettings> {
     if !section.is_given() {
         if schema.mode == SchemaMode::Hive {
@@ -76,7 +76,7 @@ pub(super) fn read(
     section.finish(belongs_in);
     let location = match location {
         Some(location) => location,
-        None => table_location(&lake?.location(), sink),
+        None => table_location(&lake.location(), sink),
     };
     (!metastores.is_empty()).then_some(HiveSettings {
         metastores,

@@ -122,9 +122,7 @@ pub(super) fn parse(
     for section in sections {
         let line = section.line();
         let mut lines = places::Lines::new(lake_place);
-        let Some(settings) = pipeline(section, default_lake.as_ref(), directory, &mut lines) else {
-            continue;
-        };
+        let settings = pipeline(section, &default_lake, directory, &mut lines);
         if pipelines.iter().any(|other| other.name == settings.name) {
             problems.add(
                 line,
@@ -202,10 +200,10 @@ fn check_http(section: &Section, settings: &AgentSettings) {
 
 fn pipeline(
     mut section: Section,
-    default_lake: Option<&super::LakeSettings>,
+    default_lake: &super::LakeSettings,
     directory: &Path,
     lines: &mut places::Lines,
-) -> Option<PipelineSettings> {
+) -> PipelineSettings {
     let name = section.required(
         "name",
         "a name of lower-case letters, digits, `_` and `-` is needed, such as `orders`",
@@ -224,7 +222,7 @@ fn pipeline(
         lines.lake = ("pipeline.lake.root", lake_section.line_of("root"));
         lake::read(lake_section, directory)
     } else {
-        default_lake.cloned()
+        default_lake.clone()
     };
     let source_section = section.section("source");
     let channel_section = section.section("channel");
@@ -238,17 +236,17 @@ fn pipeline(
     let hive_section = section.section("hive");
     let (sink, roll) = sink::read(sink_section, &name, &source, &schema);
     schema.partition_keys = partition_keys(&schema, &sink);
-    let hive = hive::read(hive_section, &name, &schema, &sink, lake.as_ref());
+    let hive = hive::read(hive_section, &name, &schema, &sink, &lake);
     section.finish(belongs_in);
-    Some(PipelineSettings {
+    PipelineSettings {
         name,
         source,
         schema,
         sink,
         roll,
-        lake: lake?,
+        lake,
         hive,
-    })
+    }
 }
 
 /// The partition keys whose names no column may take; none for a path that was complained of.

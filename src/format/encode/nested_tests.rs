@@ -43,7 +43,7 @@ impl Dice {
             }
             3 => DataType::Int64,
             4 | 5 => {
-                let fields = (0..1 + self.below(3)).map(|at| {
+                let fields = (0..=self.below(3)).map(|at| {
                     let name = format!("f{at}");
                     Field::new(name, self.kind(depth - 1), true)
                 });
@@ -193,7 +193,7 @@ proptest::proptest! {
     fn whatever_is_nested_comes_back_with_the_levels_of_the_librarys_own_writer(seed: u64) {
         let mut dice = Dice(seed);
         let kind = dice.kind(4);
-        let batches: Vec<RecordBatch> = (0..1 + dice.below(3))
+        let batches: Vec<RecordBatch> = (0..=dice.below(3))
             .map(|_| {
                 let len = 1 + dice.below(20) as usize;
                 let array = dice.array(&kind, len);

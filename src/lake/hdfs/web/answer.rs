@@ -19,7 +19,8 @@ pub(super) struct Refusal {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Exception {
-    pub exception: String,
+    #[serde(rename = "exception")]
+    pub name: String,
     #[serde(default)]
     pub java_class_name: String,
     #[serde(default)]
@@ -65,7 +66,7 @@ pub(super) struct Answer {
 pub(super) fn refusal(endpoint: &str, status: StatusCode, body: &[u8], has_token: bool) -> Fault {
     if let Ok(Refusal { exception }) = serde_json::from_slice(body) {
         let class = match exception.java_class_name.as_str() {
-            "" => &exception.exception,
+            "" => &exception.name,
             class => class,
         };
         let mut fault = Fault::remote(class, &exception.message);

@@ -137,7 +137,7 @@ impl Web {
     }
 
     /// Where the NameNode sends a request to; `None` for a gateway that answers itself.
-    fn location(&self, response: &Response) -> Result<Option<Url>, Fault> {
+    fn location(response: &Response) -> Result<Option<Url>, Fault> {
         if response.status() != StatusCode::TEMPORARY_REDIRECT {
             return Ok(None);
         }
@@ -317,7 +317,7 @@ impl Calls for Web {
             more.push_str(&format!("&replication={replication}"));
         }
         let response = self.ask(Method::PUT, path, "CREATE", &more).await?;
-        let Some(url) = self.location(&response)? else {
+        let Some(url) = Self::location(&response)? else {
             return Err(Fault::permanent(format!(
                 "{} took a file without redirecting to where its contents go: it is no WebHDFS",
                 host(response.url())
@@ -401,7 +401,7 @@ impl Calls for Web {
             Err(fault) if fault.kind == FaultKind::Absent => return Ok(false),
             opened => opened?,
         };
-        let mut response = match self.location(&response)? {
+        let mut response = match Self::location(&response)? {
             None => response,
             Some(url) => {
                 let host = host(&url);
