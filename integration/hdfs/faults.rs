@@ -252,9 +252,9 @@ fn rights_taken_away_end_a_run_and_given_back_the_next_one_lands_all() {
         trial.drop_files(1, 300);
         // Into partitions that are new, whose directories may not be made.
         let name = "g.ndjson";
-        let text: String = (trial.next..trial.next + 10)
-            .map(|id| format!("{{\"id\":{id},\"day\":\"2027-01-01\",\"note\":\"\"}}\n"))
-            .collect();
+        let records = (trial.next..trial.next + 10)
+            .map(|id| format!("{{\"id\":{id},\"day\":\"2027-01-01\",\"note\":\"\"}}"));
+        let text = records.collect::<Vec<_>>().join("\n");
         trial.site.drop_file(name, text.as_bytes());
         trial.next += 10;
         let said = stderr(&trial.site.expect(4, &["run", "--once"]));

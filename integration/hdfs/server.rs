@@ -269,7 +269,7 @@ fn exported(line: &str) -> Option<(String, String)> {
 fn ask(method: reqwest::Method, url: reqwest::Url) -> reqwest::Result<(bool, Vec<u8>)> {
     block_on(async {
         let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(60))
+            .timeout(Duration::from_mins(1))
             .build()?;
         let answer = client.request(method, url).body("").send().await?;
         let found = answer.status().is_success();

@@ -250,7 +250,7 @@ impl Calls for Fake {
 
 fn lake() -> HdfsLake<Fake> {
     let policy = RetryPolicy {
-        total: Duration::from_millis(500),
+        total: Duration::from_millis(1500),
         first: Duration::from_millis(1),
         longest: Duration::from_millis(5),
     };
