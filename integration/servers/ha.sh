@@ -50,7 +50,7 @@ hdfs_ha() {
   namenode "$name" namenode2 "$hadoop" "$(quoted "${wait[@]}" "$url2" "$patience")" -Ddfs.ha.namenode.id=nn2
   datanode "$name" "$hadoop" "http://127.0.0.1:${data[2]}" "$url1"
   export_line LAKEWARD_TEST_HDFS_HA "hdfs://$of"
-  export_line LAKEWARD_TEST_HDFS_HA_NAME_NODES "hdfs://127.0.0.1:$rpc1,hdfs://127.0.0.1:$rpc2"
+  export_line LAKEWARD_TEST_HDFS_HA_NAME_NODES "127.0.0.1:$rpc1,127.0.0.1:$rpc2"
   export_line LAKEWARD_TEST_HDFS_HA_NAMENODE2_WEB "$url2"
   export_line LAKEWARD_TEST_HDFS_HA_FAILOVER "$at/failover"
   export_hdfs "$name" "$url1" "$(id -un)"

@@ -13,9 +13,6 @@ done
 java_flags=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -XX:-UsePerfData
   -Djava.net.preferIPv4Stack=true "${java_opens[@]}")
 
-# Seconds until it is said that one does not start; all start at once, maybe beside a build.
-patience=150
-
 # settings FILE NAME=VALUE...: a configuration file as Hadoop and Hive have them.
 settings() {
   local file=$1 setting

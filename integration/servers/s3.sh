@@ -13,7 +13,7 @@ endpoint_of() {
   export_line "${var}_BUCKET" "$bucket"
   export_process "$var" "$1"
   ready="S3_KEY=$(quoted "$key") S3_SECRET=$(quoted "$secret") $(
-    quoted python3 "$here/s3.py" ready "$endpoint" "$bucket" 60
+    quoted python3 "$here/s3.py" ready "$endpoint" "$bucket" "$patience"
   )"
 }
 

@@ -26,7 +26,7 @@
 #     when it has registered
 # and HDFS_HA (3), of two NameNodes, the first active:
 #   LAKEWARD_TEST_HDFS_HA         hdfs://lakeward, which its _CONF explains
-#   ..._NAME_NODES                both, hdfs://127.0.0.1:PORT,hdfs://127.0.0.1:PORT
+#   ..._NAME_NODES                both, 127.0.0.1:PORT,127.0.0.1:PORT
 #   ..._FAILOVER                  a program: nn1 or nn2 becomes active, by default the one that is not
 #   ..._NAMENODE2_WEB, _NAMENODE2_PID_FILE, _NAMENODE2_START, _JOURNALNODE_PID_FILE, _JOURNALNODE_START
 #     one that is started again is standby
@@ -128,7 +128,7 @@ for ((n = 1; n <= tries; n++)); do
   # Those that others ask while they start, and what is done with them alone.
   for name in ${first[@]+"${first[@]}"}; do "$dir/$name.start" --wait || well=0; done
   for step in ${between[@]+"${between[@]}"}; do
-    ((!well)) || eval "$step" || well=0
+    ((!well)) || eval "$step" || { well=0 && note "failed: $step"; }
   done
   for name in ${started[@]+"${started[@]}"}; do
     ((!well)) || "$dir/$name.start" || well=0
@@ -141,7 +141,7 @@ for ((n = 1; n <= tries; n++)); do
     fi
   done
   for step in ${after[@]+"${after[@]}"}; do
-    ((!well)) || eval "$step" >&2 || well=0
+    ((!well)) || eval "$step" >/dev/null || { well=0 && note "failed: $step"; }
   done
   ((well)) && break
   ((n < tries)) || fail "The servers did not start."

@@ -1,6 +1,10 @@
 # Read by start.sh and standing.sh: files that start servers, and what is told of them.
 # shellcheck shell=bash disable=SC2154  # what they and common.sh have set
 
+# Seconds until it is said that one does not start; all start at once, maybe beside a build.
+# shellcheck disable=SC2034  # used by those that read this
+patience=300
+
 # quoted WORD...: a shell command line.
 quoted() {
   local line
