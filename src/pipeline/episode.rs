@@ -47,7 +47,7 @@ pub enum Ended {
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long intake may wait for disk space with `--once`.
-const SPACE_PATIENCE: Duration = Duration::from_mins(1);
+const SPACE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often a daemon whose spool is drained prunes and truncates the journal's log.
 const HOUSEKEEPING: Duration = Duration::from_mins(10);

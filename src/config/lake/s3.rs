@@ -256,3 +256,15 @@ fn option(section: &mut Section, key: &'static str, shape: Shape) -> Option<Secr
     };
     Some(Secret::new(value)).filter(|value| !value.expose().is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_options_are_those_that_the_lake_passes_on() {
+        let mut named: Vec<_> = super::S3_OPTIONS.iter().map(|(name, _)| *name).collect();
+        let mut passed = crate::lake::S3_OPTIONS.to_vec();
+        named.sort_unstable();
+        passed.sort_unstable();
+        assert_eq!(named, passed);
+    }
+}
