@@ -11,7 +11,7 @@ pub fn nothing_left(hdfs: &Hdfs) {
     let left: Vec<String> = hdfs
         .list()
         .into_keys()
-        .filter(|path| path.ends_with(".tmp") && !path.starts_with("_lakeward/tmp/"))
+        .filter(|path| path.contains(".tmp") && !path.starts_with("_lakeward/tmp/"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }

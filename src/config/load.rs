@@ -119,9 +119,7 @@ pub(super) fn parse(
     for section in sections {
         let line = section.line();
         let mut lines = places::Lines::new(lake_place);
-        let Some(settings) = pipeline(section, default_lake.as_ref(), directory, &mut lines) else {
-            continue;
-        };
+        let settings = pipeline(section, &default_lake, directory, &mut lines);
         if pipelines.iter().any(|other| other.name == settings.name) {
             problems.add(
                 line,
@@ -199,10 +197,10 @@ fn check_http(section: &Section, settings: &AgentSettings) {
 
 fn pipeline(
     mut section: Section,
-    default_lake: Option<&super::LakeSettings>,
+    default_lake: &super::LakeSettings,
     directory: &Path,
     lines: &mut places::Lines,
-) -> Option<PipelineSettings> {
+) -> PipelineSettings {
     let name = section.required(
         "name",
         "a name of lower-case letters, digits, `_` and `-` is needed, such as `orders`",
@@ -221,7 +219,7 @@ fn pipeline(
         lines.lake = ("pipeline.lake.root", lake_section.line_of("root"));
         lake::read(lake_section, directory)
     } else {
-        default_lake.cloned()
+        default_lake.clone()
     };
     let source_section = section.section("source");
     let channel_section = section.section("channel");
@@ -234,14 +232,14 @@ fn pipeline(
     let schema = schema::read(schema_section, &source);
     let (sink, roll) = sink::read(sink_section, &name, &source, &schema);
     section.finish(belongs_in);
-    Some(PipelineSettings {
+    PipelineSettings {
         name,
         source,
         schema,
         sink,
         roll,
-        lake: lake?,
-    })
+        lake,
+    }
 }
 
 fn is_name(name: &str) -> bool {

@@ -21,8 +21,7 @@ enum Kind {
     WebHdfs,
 }
 
-/// `None` after a complaint.
-pub(super) fn read(mut section: Section, directory: &Path) -> Option<LakeSettings> {
+pub(super) fn read(mut section: Section, directory: &Path) -> LakeSettings {
     let kind = section.choice(
         "type",
         Kind::Fs,
@@ -33,12 +32,12 @@ pub(super) fn read(mut section: Section, directory: &Path) -> Option<LakeSetting
             ("webhdfs", Kind::WebHdfs),
         ],
     );
-    Some(match kind {
+    match kind {
         Kind::Fs => fs(section, directory),
         Kind::S3 => LakeSettings::S3(s3::read(section, directory)),
         Kind::Hdfs => LakeSettings::Hdfs(hdfs::read_native(section, directory)),
         Kind::WebHdfs => LakeSettings::WebHdfs(hdfs::read_web(section, directory)),
-    })
+    }
 }
 
 fn fs(mut section: Section, directory: &Path) -> LakeSettings {

@@ -123,17 +123,16 @@ impl Native {
         age: usize,
         call: impl Future<Output = hdfs_native::Result<T>>,
     ) -> Result<T, Fault> {
-        match tokio::time::timeout(limit, call).await {
-            Ok(answer) => answer.map_err(|error| self.fault(&error)),
-            Err(_) => {
-                self.replace(age);
-                Err(Fault::transient(format!(
-                    "no answer from {} within {} s",
-                    self.plan.name_nodes.hosts.join(", "),
-                    limit.as_secs()
-                )))
-            }
+        // In a box, since the client's futures are large and this one is part of many.
+        if let Ok(answer) = tokio::time::timeout(limit, Box::pin(call)).await {
+            return answer.map_err(|error| self.fault(&error));
         }
+        self.replace(age);
+        Err(Fault::transient(format!(
+            "no answer from {} within {} s",
+            self.plan.name_nodes.hosts.join(", "),
+            limit.as_secs()
+        )))
     }
 
     fn replace(&self, age: usize) {
@@ -160,7 +159,8 @@ impl Native {
         let mut in_block = 0;
         while let Some(piece) = contents.next(block_size - in_block)? {
             in_block += piece.len() as u64;
-            self.answer(WRITE, age, writer.write_bytes(piece)).await?;
+            let call = Box::pin(writer.write_bytes(piece));
+            self.answer(WRITE, age, call).await?;
             // A sync covers the block that is being written and none before it.
             if in_block == block_size {
                 synced = synced && self.sync(writer, age).await?;
@@ -173,12 +173,13 @@ impl Native {
         if !synced {
             tracing::debug!("an erasure-coded file is closed without a sync");
         }
-        self.answer(WRITE, age, writer.close()).await
+        let call = Box::pin(writer.close());
+        self.answer(WRITE, age, call).await
     }
 
     /// `false` for an erasure-coded file, which HDFS cannot sync.
     async fn sync(&self, writer: &mut FileWriter, age: usize) -> Result<bool, Fault> {
-        match self.answer(WRITE, age, writer.hsync()).await {
+        match self.answer(WRITE, age, Box::pin(writer.hsync())).await {
             Err(fault) if fault.message.contains(NOT_SYNCED) => Ok(false),
             answer => answer.map(|()| true),
         }
@@ -296,16 +297,15 @@ impl Calls for Native {
         let mut writer = self
             .answer(WRITE, age, client.create(path, options))
             .await?;
-        let block_size = match self.block_size.get() {
-            Some(size) => *size,
-            None => {
-                let call = client.get_file_info(path);
-                let status = self.answer(ANSWER, age, call).await?;
-                let size = status.blocksize.filter(|size| *size > 0).ok_or_else(|| {
-                    Fault::permanent("the NameNode names no block size: set `block_size`")
-                })?;
-                *self.block_size.get_or_init(|| size)
-            }
+        let block_size = if let Some(size) = self.block_size.get() {
+            *size
+        } else {
+            let call = client.get_file_info(path);
+            let status = self.answer(ANSWER, age, call).await?;
+            let size = status.blocksize.filter(|size| *size > 0).ok_or_else(|| {
+                Fault::permanent("the NameNode names no block size: set `block_size`")
+            })?;
+            *self.block_size.get_or_init(|| size)
         };
         self.write_and_close(&mut writer, age, block_size, contents)
             .await
@@ -405,8 +405,7 @@ fn fault(error: &HdfsError, hosts: &[String]) -> Fault {
         }
         HdfsError::FileNotFound(_) => FaultKind::Absent,
         HdfsError::IOError(error) => return silence(error, hosts),
-        HdfsError::GSSAPIError(_, _, said) => return kerberos(said),
-        HdfsError::SASLError(said) => return kerberos(said),
+        HdfsError::GSSAPIError(_, _, said) | HdfsError::SASLError(said) => return kerberos(said),
         HdfsError::NoSASLMechanism => {
             return Fault::permanent(
                 "the NameNode offers no way to log in that is known here: it wants Kerberos or a delegation token, perhaps; set `principal` with `keytab` or `ticket_cache`",
