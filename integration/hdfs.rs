@@ -2,6 +2,8 @@
 //! real program.
 
 mod faults;
+mod kerberos;
+mod pair;
 mod port;
 mod server;
 mod whole;

@@ -10,10 +10,10 @@ use crate::means::{ended, stderr, terminate, wait_until};
 use crate::support::{LakeAt, Site};
 
 /// Plain text in one file of many small blocks, so that a write takes its time.
-const ONE_LARGE_FILE: &str = "[pipeline.schema]\nmode = \"columns\"\ncolumns = { id = \"bigint\", day = \"string\", note = \"string\" }\n[pipeline.sink]\npath = \"p\"\nformat = \"ndjson\"\ncompression = \"none\"\n[pipeline.sink.roll]\nbytes = 0\n";
+pub const ONE_LARGE_FILE: &str = "[pipeline.schema]\nmode = \"columns\"\ncolumns = { id = \"bigint\", day = \"string\", note = \"string\" }\n[pipeline.sink]\npath = \"p\"\nformat = \"ndjson\"\ncompression = \"none\"\n[pipeline.sink.roll]\nbytes = 0\n";
 
-struct Trial {
-    site: Site,
+pub struct Trial {
+    pub site: Site,
     lake: LakeAt,
     next: i64,
 }
@@ -21,35 +21,39 @@ struct Trial {
 impl Trial {
     fn new(hdfs: Hdfs, more_lake: &str, more: &str) -> Self {
         let toml = format!("{}{more_lake}", hdfs.toml());
+        Self::with_toml(hdfs, &toml, more)
+    }
+
+    pub fn with_toml(hdfs: Hdfs, toml: &str, more: &str) -> Self {
         Self {
-            site: Site::with_lake(&toml, "", more),
+            site: Site::with_lake(toml, "", more),
             lake: LakeAt::Hdfs(hdfs),
             next: 0,
         }
     }
 
-    fn hdfs(&self) -> &Hdfs {
+    pub fn hdfs(&self) -> &Hdfs {
         let LakeAt::Hdfs(hdfs) = &self.lake else {
             unreachable!()
         };
         hdfs
     }
 
-    fn drop_files(&mut self, files: usize, records: i64) {
+    pub fn drop_files(&mut self, files: usize, records: i64) {
         for _ in 0..files {
             let name = format!("f{}.ndjson", self.next);
             self.next = self.site.drop_ids(&name, self.next, records);
         }
     }
 
-    fn all_landed(&self) {
+    pub fn all_landed(&self) {
         self.site.expect(0, &["run", "--once"]);
         self.site.expect_landed(&self.lake, 0..self.next);
         nothing_left(self.hdfs());
     }
 
     /// Waits until a temporary file has blocks: its writer is in the middle.
-    fn wait_for_a_write(&self) {
+    pub fn wait_for_a_write(&self) {
         wait_until("a file is being written", || {
             let found = self.hdfs().list();
             found
@@ -58,11 +62,11 @@ impl Trial {
         });
     }
 
-    fn run_once(&self) -> Child {
+    pub fn run_once(&self) -> Child {
         self.site.spawn(&["run", "--once"], &[])
     }
 
-    fn ends_well(&self, agent: &mut Child) {
+    pub fn ends_well(&self, agent: &mut Child) {
         let mut code = None;
         wait_long_until("the run ends", || {
             code = ended(agent);
@@ -83,7 +87,7 @@ fn wait_long_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Waits until the log says one of these.
-fn wait_for_words(site: &Site, words: &[&str]) {
+pub fn wait_for_words(site: &Site, words: &[&str]) {
     wait_until(&format!("the log says {words:?}"), || {
         let log = site.log();
         words.iter().any(|word| log.contains(word))
@@ -252,9 +256,7 @@ fn rights_taken_away_end_a_run_and_given_back_the_next_one_lands_all() {
         trial.drop_files(1, 300);
         // Into partitions that are new, whose directories may not be made.
         let name = "g.ndjson";
-        let records = (trial.next..trial.next + 10)
-            .map(|id| format!("{{\"id\":{id},\"day\":\"2027-01-01\",\"note\":\"\"}}"));
-        let text = records.collect::<Vec<_>>().join("\n");
+        let text = crate::support::ids_text(trial.next, 10).replace("2026-10", "2027-01");
         trial.site.drop_file(name, text.as_bytes());
         trial.next += 10;
         let said = stderr(&trial.site.expect(4, &["run", "--once"]));

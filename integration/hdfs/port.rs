@@ -94,9 +94,8 @@ fn begin(hdfs: &Hdfs, name: &str) {
             .unwrap();
         let options = hdfs_native::WriteOptions::default().replication(1);
         let mut writer = client.create(name, options).await.unwrap();
-        Box::pin(writer.write_bytes(vec![7; 100_000].into()))
-            .await
-            .unwrap();
+        let written = Box::pin(writer.write_bytes(vec![7; 100_000].into()));
+        written.await.unwrap();
         writer.hsync().await.unwrap();
     });
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -16,6 +17,8 @@ pub struct Hdfs {
     variables: BTreeMap<String, String>,
     /// Of this test's own files.
     pub root: String,
+    /// Of a pair of NameNodes.
+    second_is_active: AtomicBool,
     /// Where a server of its own lives; it is stopped at the end.
     own: Option<tempfile::TempDir>,
 }
@@ -23,6 +26,7 @@ pub struct Hdfs {
 #[derive(Clone, Copy, Debug)]
 pub enum Node {
     Name,
+    Name2,
     Data,
 }
 
@@ -79,11 +83,18 @@ impl Hdfs {
             name: name.to_owned(),
             variables,
             root: format!("/lakeward-tests/{run}/{test}"),
+            second_is_active: AtomicBool::new(false),
             own,
         }
     }
 
     fn make_root(&self) {
+        // WebHDFS is not for everybody there.
+        if self.name == "HDFS_KERBEROS" {
+            self.client(&["dfs", "-mkdir", "-p", &self.root]);
+            self.client(&["dfs", "-chmod", "775", &self.root]);
+            return;
+        }
         let made = self.web("PUT", &self.root, "MKDIRS", "");
         assert_eq!(made["boolean"], true, "{made}");
     }
@@ -100,7 +111,22 @@ impl Hdfs {
     }
 
     pub fn endpoint(&self) -> &str {
+        if self.second_is_active.load(Ordering::SeqCst) {
+            return self.variable("_NAMENODE2_WEB");
+        }
         self.variable("_WEB")
+    }
+
+    /// Makes this NameNode of a pair the active one.
+    pub fn fail_over(&self, to: Node) {
+        let to_second = matches!(to, Node::Name2);
+        let output = Command::new(self.variable("_FAILOVER"))
+            .arg(if to_second { "nn2" } else { "nn1" })
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        self.second_is_active.store(to_second, Ordering::SeqCst);
     }
 
     /// The superuser.
@@ -153,6 +179,14 @@ impl Hdfs {
     }
 
     pub fn read(&self, path: &str) -> Option<Vec<u8>> {
+        if self.name == "HDFS_KERBEROS" {
+            let output = Command::new(self.variable("_CLIENT"))
+                .args(["dfs", "-cat", &format!("{}/{path}", self.root)])
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            return output.status.success().then_some(output.stdout);
+        }
         let url = self.address(&format!("{}/{path}", self.root), "OPEN", "");
         let (found, body) = ask(reqwest::Method::GET, url).ok()?;
         found.then_some(body)
@@ -160,6 +194,9 @@ impl Hdfs {
 
     /// Every file below the root, by path, with its length.
     pub fn list(&self) -> BTreeMap<String, u64> {
+        if self.name == "HDFS_KERBEROS" {
+            return self.list_by_client();
+        }
         let mut found = BTreeMap::new();
         let mut dirs = vec![String::new()];
         while let Some(dir) = dirs.pop() {
@@ -181,6 +218,17 @@ impl Hdfs {
         found
     }
 
+    fn list_by_client(&self) -> BTreeMap<String, u64> {
+        let listed = self.client(&["dfs", "-ls", "-R", &self.root]);
+        let entry = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let path = words.last()?.strip_prefix(&self.root)?;
+            let is_file = line.starts_with('-');
+            is_file.then(|| (path[1..].to_owned(), words[4].parse().unwrap()))
+        };
+        listed.lines().filter_map(entry).collect()
+    }
+
     pub fn status(&self, path: &str) -> Value {
         let answer = self.web("GET", &format!("{}/{path}", self.root), "GETFILESTATUS", "");
         answer["FileStatus"].clone()
@@ -200,16 +248,21 @@ impl Hdfs {
         )
     }
 
+    /// Sends a signal to a server.
+    pub fn signal(&self, node: Node, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.pid(node), signal).unwrap();
+    }
+
+    fn pid(&self, node: Node) -> rustix::process::Pid {
+        let file = self.variable(&format!("_{}_PID_FILE", node.word()));
+        let text = std::fs::read_to_string(file).unwrap();
+        rustix::process::Pid::from_raw(text.trim().parse().unwrap()).unwrap()
+    }
+
     /// kill -9.
     pub fn kill(&self, node: Node) {
-        let file = self.variable(&format!("_{}_PID_FILE", node.word()));
-        let pid: i32 = std::fs::read_to_string(file)
-            .unwrap()
-            .trim()
-            .parse()
-            .unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let pid = self.pid(node);
+        self.signal(node, rustix::process::Signal::KILL);
         let end = Instant::now() + Duration::from_secs(20);
         while rustix::process::test_kill_process(pid).is_ok() {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
@@ -238,6 +291,7 @@ impl Node {
     fn word(self) -> &'static str {
         match self {
             Self::Name => "NAMENODE",
+            Self::Name2 => "NAMENODE2",
             Self::Data => "DATANODE",
         }
     }
@@ -261,8 +315,9 @@ impl Drop for Hdfs {
 /// `export NAME=VALUE`.
 fn exported(line: &str) -> Option<(String, String)> {
     let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
-    let value = value.trim_matches(['\'', '"']);
-    Some((name.to_owned(), value.to_owned()))
+    // As `printf %q` writes it.
+    let value = value.trim_matches(['\'', '"']).replace('\\', "");
+    Some((name.to_owned(), value))
 }
 
 /// Whether it answered 2xx, and its body. Redirects are followed.

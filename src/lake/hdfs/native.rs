@@ -123,7 +123,8 @@ impl Native {
         age: usize,
         call: impl Future<Output = hdfs_native::Result<T>>,
     ) -> Result<T, Fault> {
-        if let Ok(answer) = tokio::time::timeout(limit, call).await {
+        // In a box, since the client's futures are large and this one is part of many.
+        if let Ok(answer) = tokio::time::timeout(limit, Box::pin(call)).await {
             return answer.map_err(|error| self.fault(&error));
         }
         self.replace(age);
@@ -158,9 +159,8 @@ impl Native {
         let mut in_block = 0;
         while let Some(piece) = contents.next(block_size - in_block)? {
             in_block += piece.len() as u64;
-            // On the heap, as below: the client's futures have tens of kilobytes.
-            let written = Box::pin(writer.write_bytes(piece));
-            self.answer(WRITE, age, written).await?;
+            let call = Box::pin(writer.write_bytes(piece));
+            self.answer(WRITE, age, call).await?;
             // A sync covers the block that is being written and none before it.
             if in_block == block_size {
                 synced = synced && self.sync(writer, age).await?;
@@ -173,12 +173,13 @@ impl Native {
         if !synced {
             tracing::debug!("an erasure-coded file is closed without a sync");
         }
-        self.answer(WRITE, age, Box::pin(writer.close())).await
+        let call = Box::pin(writer.close());
+        self.answer(WRITE, age, call).await
     }
 
     /// `false` for an erasure-coded file, which HDFS cannot sync.
     async fn sync(&self, writer: &mut FileWriter, age: usize) -> Result<bool, Fault> {
-        match self.answer(WRITE, age, writer.hsync()).await {
+        match self.answer(WRITE, age, Box::pin(writer.hsync())).await {
             Err(fault) if fault.message.contains(NOT_SYNCED) => Ok(false),
             answer => answer.map(|()| true),
         }

@@ -13,14 +13,14 @@ use crate::lake::hdfs::fault::Fault;
 #[derive(Deserialize)]
 pub(super) struct Refusal {
     #[serde(rename = "RemoteException")]
-    pub exception: Exception,
+    pub remote: Exception,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Exception {
     #[serde(rename = "exception")]
-    pub name: String,
+    pub class: String,
     #[serde(default)]
     pub java_class_name: String,
     #[serde(default)]
@@ -64,12 +64,12 @@ pub(super) struct Answer {
 
 /// What an answer other than 2xx means.
 pub(super) fn refusal(endpoint: &str, status: StatusCode, body: &[u8], has_token: bool) -> Fault {
-    if let Ok(Refusal { exception }) = serde_json::from_slice(body) {
-        let class = match exception.java_class_name.as_str() {
-            "" => &exception.name,
+    if let Ok(Refusal { remote }) = serde_json::from_slice(body) {
+        let class = match remote.java_class_name.as_str() {
+            "" => &remote.class,
             class => class,
         };
-        let mut fault = Fault::remote(class, &exception.message);
+        let mut fault = Fault::remote(class, &remote.message);
         fault.message = redact::mask(&fault.message).into_owned();
         return fault;
     }

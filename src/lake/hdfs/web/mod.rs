@@ -136,29 +136,6 @@ impl Web {
         Err(refusal(endpoint, status, &body, self.token.is_some()))
     }
 
-    /// Where the NameNode sends a request to; `None` for a gateway that answers itself.
-    fn location(response: &Response) -> Result<Option<Url>, Fault> {
-        if response.status() != StatusCode::TEMPORARY_REDIRECT {
-            return Ok(None);
-        }
-        let text = response
-            .headers()
-            .get(LOCATION)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        let url = Url::parse(text)
-            .map_err(|e| Fault::permanent(format!("the NameNode redirects to no address: {e}")))?;
-        let secure = response.url().scheme() == "https";
-        if url.scheme() != "https" && (secure || url.scheme() != "http") {
-            return Err(Fault::permanent(format!(
-                "the NameNode redirects from {} to {}, which would send what is secret in the open: see `dfs.http.policy`",
-                response.url().scheme(),
-                url.scheme()
-            )));
-        }
-        Ok(Some(url))
-    }
-
     async fn json<T: serde::de::DeserializeOwned>(
         &self,
         method: Method,
@@ -240,6 +217,29 @@ impl Web {
     }
 }
 
+/// Where the NameNode sends a request to; `None` for a gateway that answers itself.
+fn location(response: &Response) -> Result<Option<Url>, Fault> {
+    if response.status() != StatusCode::TEMPORARY_REDIRECT {
+        return Ok(None);
+    }
+    let text = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let url = Url::parse(text)
+        .map_err(|e| Fault::permanent(format!("the NameNode redirects to no address: {e}")))?;
+    let secure = response.url().scheme() == "https";
+    if url.scheme() != "https" && (secure || url.scheme() != "http") {
+        return Err(Fault::permanent(format!(
+            "the NameNode redirects from {} to {}, which would send what is secret in the open: see `dfs.http.policy`",
+            response.url().scheme(),
+            url.scheme()
+        )));
+    }
+    Ok(Some(url))
+}
+
 /// Hands pieces to the request until one of both ends; dropping the sender ends the body.
 async fn feed(
     contents: &mut Contents,
@@ -317,7 +317,7 @@ impl Calls for Web {
             more.push_str(&format!("&replication={replication}"));
         }
         let response = self.ask(Method::PUT, path, "CREATE", &more).await?;
-        let Some(url) = Self::location(&response)? else {
+        let Some(url) = location(&response)? else {
             return Err(Fault::permanent(format!(
                 "{} took a file without redirecting to where its contents go: it is no WebHDFS",
                 host(response.url())
@@ -401,7 +401,7 @@ impl Calls for Web {
             Err(fault) if fault.kind == FaultKind::Absent => return Ok(false),
             opened => opened?,
         };
-        let mut response = match Self::location(&response)? {
+        let mut response = match location(&response)? {
             None => response,
             Some(url) => {
                 let host = host(&url);
