@@ -627,12 +627,16 @@ pub fn spec(
     }
 }
 
-/// Before anything lands: whether the table that is there could ever show it. One that is not there yet, or a catalog that is away,
+/// Before anything lands: whether the table that is there could ever show it. One that is made later, or a catalog that is away,
 /// is no reason to wait.
 pub(super) fn check(pipeline: &Pipeline, schema: &Schema) -> Result<(), Halt> {
     let (Some(catalog), Some(settings)) = (&pipeline.ports.catalog, &pipeline.settings.hive) else {
         return Ok(());
     };
+    if !settings.register {
+        // Somebody else sees to the table, in his own time; the metastore may be one that cannot be talked to.
+        return Ok(());
+    }
     let prepared = Prepared::new(pipeline, settings, schema)?;
     match catalog.table() {
         Ok(Some(table)) => difference(&prepared.spec, &table)
