@@ -22,6 +22,7 @@ mod from_table;
 mod lanes;
 mod registrar;
 mod report;
+mod said;
 mod start;
 mod stop;
 

@@ -12,13 +12,13 @@
 //! What cannot be right (columns that disagree, a database that is not there) stops the pipeline. What the catalog refuses about
 //! one partition keeps that one waiting and no other.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
+use super::said::Said;
 use super::{Halt, Pipeline};
 use crate::catalog::{
     Altered, Catalog, CatalogError, ErrorClass, Partition, Registered, TableFormat, TableSpec,
@@ -162,7 +162,7 @@ pub(super) fn spawn(
         catalog: Arc::clone(catalog),
         settings: settings.clone(),
         signal: Arc::clone(signal),
-        said: BTreeSet::new(),
+        said: Said::default(),
         refused: None,
     };
     Registering {
@@ -217,7 +217,7 @@ struct Registrar {
     settings: HiveSettings,
     signal: Arc<Signal>,
     /// Warnings are said once.
-    said: BTreeSet<String>,
+    said: Said,
     /// Of the last round: why the catalog would not have some partition.
     refused: Option<String>,
 }
@@ -483,7 +483,7 @@ impl Registrar {
     }
 
     fn say_once(&mut self, text: &str) {
-        if self.said.insert(text.to_owned()) {
+        if self.said.is_new(text) {
             warn!(pipeline = %self.pipeline.settings.name, catalog = self.catalog.identity(), "{text}");
         }
     }
