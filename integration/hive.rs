@@ -1,5 +1,8 @@
 //! The Hive metastore: the catalog's suite, and the real program with a real metastore, killed, cut off and beside another program.
 
+mod moves;
+mod whole;
+
 use std::collections::BTreeSet;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;

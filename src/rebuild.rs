@@ -329,7 +329,10 @@ pub fn rebuild(config: &Config, places: &[Place], beliefs: Vec<Belief>) -> Resul
             rebuilding.adopt(manifest, state)?;
         }
         if place.registers {
-            let work = unregistered(place, belief)?;
+            let mut work = unregistered(place, belief)?;
+            if let Some(pipeline) = config.pipelines.iter().find(|p| p.name == belief.pipeline) {
+                work = crate::pipeline::fitting(pipeline, work)?;
+            }
             rebuilding.queue_partitions(&belief.pipeline, &work)?;
         }
         info!(pipeline = %belief.pipeline, batches = belief.batches, "adopted");

@@ -170,10 +170,12 @@ pub fn open(settings: &HiveSettings) -> Arc<dyn Catalog> {
 }
 
 /// Whether two locations are the same place. Schemes of one store (`s3`, `s3a`, `s3n`), `file:/x` and `file:///x`, HDFS's default port and
-/// slashes at the end do not matter.
+/// slashes at the end do not matter. `hdfs:///x` leaves the host to whoever reads it, so it may be any.
 #[must_use]
 pub fn same_location(one: &str, other: &str) -> bool {
-    parts(one) == parts(other)
+    let ((scheme, host, path), (other_scheme, other_host, other_path)) = (parts(one), parts(other));
+    let any_host = host.is_empty() || other_host.is_empty();
+    scheme == other_scheme && path == other_path && (host == other_host || any_host)
 }
 
 /// Scheme, authority and path.
@@ -209,6 +211,8 @@ mod tests {
             ("s3://b/o", "s3a://b/o"),
             ("s3a://b", "s3a://b/"),
             ("/lake", "/lake/"),
+            ("hdfs:///lake/o", "hdfs://nn:8020/lake/o"),
+            ("hdfs://service/lake/o", "hdfs:/lake/o/"),
         ] {
             assert!(same_location(one, other), "{one} {other}");
         }
@@ -218,6 +222,9 @@ mod tests {
             ("s3a://b/o", "s3a://b/O"),
             ("hdfs://nn/o", "s3a://nn/o"),
             ("file:/lake/o", "/lake/o"),
+            ("hdfs:///lake/o", "hdfs://nn:8020/lake/p"),
+            ("hdfs:///lake/o", "s3a://lake/o"),
+            ("hdfs:///lake/o", "/lake/o"),
         ] {
             assert!(!same_location(one, other), "{one} {other}");
         }

@@ -209,6 +209,10 @@ fn check_table(
     let Some(settings) = &pipeline.hive else {
         return Ok(());
     };
+    if !settings.register {
+        words.catalog = Some("not asked: `hive.register` is false".to_owned());
+        return Ok(());
+    }
     let wanted = spec(template, schema, &pipeline.sink.format, &settings.location);
     let table = match catalog.table() {
         Ok(Some(table)) => table,

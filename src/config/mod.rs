@@ -106,7 +106,7 @@ impl LakeSettings {
             Self::S3(s3) if s3.root.is_empty() => format!("s3a://{}", s3.bucket),
             Self::S3(s3) => format!("s3a://{}/{}", s3.bucket, s3.root),
             Self::Hdfs(hdfs) => hdfs.location(),
-            Self::WebHdfs(web) => format!("hdfs://{}", web.root),
+            Self::WebHdfs(web) => format!("hdfs://{}", web.root.trim_end_matches('/')),
         }
     }
 }
@@ -203,14 +203,18 @@ pub struct WebHdfsSettings {
 }
 
 impl HdfsSettings {
-    /// The root as Hive names it. Without one NameNode or name service that Hive's servers know too, they are left to
-    /// their own default.
+    /// The root as Hive names it: below the NameNode or name service that is given, or that Hadoop's files name. Where none is known,
+    /// Hive's servers are left to their own default.
     #[must_use]
     pub fn location(&self) -> String {
-        match &self.name_nodes[..] {
-            [one] if one.contains("://") => format!("{}{}", one.trim_end_matches('/'), self.root),
-            [one] => format!("hdfs://{one}{}", self.root),
-            _ => format!("hdfs://{}", self.root),
-        }
+        let authority = match &self.name_nodes[..] {
+            [one] => {
+                let one = one.strip_prefix("hdfs://").unwrap_or(one);
+                one.trim_end_matches('/').to_owned()
+            }
+            _ => crate::lake::hdfs_authority(self).unwrap_or_default(),
+        };
+        let root = self.root.trim_end_matches('/');
+        format!("hdfs://{authority}{root}")
     }
 }

@@ -786,6 +786,14 @@ fn the_lake_changes_only_when_nothing_is_unfinished(journal: &dyn Journal) {
     commit(journal, 1);
     refused(journal.set_lake(PIPELINE, "fs:/pond"), "not done");
     journal.done(PIPELINE, BatchNumber(1)).unwrap();
+    let waiting = work("1", 1);
+    let waiting = std::slice::from_ref(&waiting);
+    journal.queue_partitions(PIPELINE, waiting).unwrap();
+    refused(
+        journal.set_lake(PIPELINE, "fs:/pond"),
+        "wait to be registered",
+    );
+    journal.registered(PIPELINE, waiting).unwrap();
     journal.set_lake(PIPELINE, "fs:/pond").unwrap();
     assert_eq!(journal.pipelines().unwrap()[0].lake, "fs:/pond");
 }

@@ -222,7 +222,8 @@ pub trait Journal: Send + Sync {
     /// The pipeline's row, made with this spool and lake if there is none.
     fn pipeline(&self, name: &str, spool: JournalId, lake: &str) -> Result<PipelineRow>;
     fn pipelines(&self) -> Result<Vec<PipelineRow>>;
-    /// Records a changed lake; refused while a batch of the pipeline is unfinished (not `Done`).
+    /// Records a changed lake; refused while a batch of the pipeline is unfinished (not `Done`), or one of its partitions waits, whose
+    /// directory is one of the old lake.
     fn set_lake(&self, pipeline: &str, lake: &str) -> Result<()>;
 
     // ---- files

@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
-pub use hdfs::{NativeLake, WebLake};
+pub use hdfs::{NativeLake, WebLake, authority as hdfs_authority};
 pub use local::LocalLake;
 pub use s3::{ALLOWED_OPTIONS as S3_OPTIONS, S3Lake};
 

@@ -59,6 +59,9 @@ pub fn run(
 ) -> Result<Ended, Halt> {
     let committer = Arc::new(committer(pipeline, started, registrar)?);
     recover(pipeline, &committer)?;
+    if let Some(registrar) = registrar {
+        super::registrar::begin(pipeline, registrar)?;
+    }
     let schemas = schemas(pipeline)?;
     let channel = Channel::new(channel_bytes(pipeline.memory));
     let mut source = source(pipeline)?;

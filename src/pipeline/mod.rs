@@ -22,8 +22,10 @@ mod from_table;
 mod lanes;
 mod registrar;
 mod report;
+mod said;
 mod start;
 mod stop;
+mod table;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,10 +45,10 @@ pub use committer::{Committer, digest_file};
 pub use episode::registry;
 pub use from_table::schema_settings;
 use registrar::{End, Signal};
-pub use registrar::{TablePlace, spec, work_of};
 pub use report::{PipelineReport, Tally};
 pub use start::{Started, make_staging, probe, random_id, read_claim, write_claim};
 pub use stop::Stop;
+pub use table::{TablePlace, fitting, spec, work_of};
 
 /// Episodes of one `--once` run that begin only because files had to wait for the one before.
 const DEFERRALS_MAX: u32 = 5;

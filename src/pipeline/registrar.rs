@@ -12,23 +12,20 @@
 //! What cannot be right (columns that disagree, a database that is not there) stops the pipeline. What the catalog refuses about
 //! one partition keeps that one waiting and no other.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
+use super::said::Said;
+use super::table::{self, Prepared};
 use super::{Halt, Pipeline};
-use crate::catalog::{
-    Altered, Catalog, CatalogError, ErrorClass, Partition, Registered, TableFormat, TableSpec,
-    difference,
-};
-use crate::config::{HiveSettings, LakeSettings};
+use crate::catalog::{Altered, Catalog, CatalogError, ErrorClass, Registered, difference};
+use crate::config::HiveSettings;
 use crate::crash;
 use crate::journal::PartitionWork;
 use crate::schema::Schema;
-use crate::sink::{OutputFormat, PathTemplate, partition_values};
 
 /// Partitions taken from the queue at once.
 const TAKEN_AT_ONCE: usize = 100;
@@ -53,6 +50,8 @@ pub struct Signal {
 
 #[derive(Default)]
 struct State {
+    /// The lake is the one that the queue is about.
+    open: bool,
     /// Since the last round began.
     work: bool,
     end: Option<End>,
@@ -81,6 +80,19 @@ impl Signal {
         self.changed.notify_all();
     }
 
+    /// Lets the registrar begin.
+    fn open(&self) {
+        let mut state = self.state();
+        state.open = true;
+        state.work = true;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn is_open(&self) -> bool {
+        self.state().open
+    }
+
     fn end(&self, end: End) {
         self.state().end.get_or_insert(end);
         self.changed.notify_all();
@@ -101,7 +113,7 @@ impl Signal {
         let mut state = self.state();
         loop {
             // While the catalog is away, new work is no reason to ask again.
-            if state.end.is_some() || (state.work && until.is_none()) {
+            if state.end.is_some() || (state.open && state.work && until.is_none()) {
                 break;
             }
             let left = until.map_or(LONGEST_PAUSE, |until| {
@@ -150,19 +162,26 @@ pub(super) struct Registering {
     thread: Option<JoinHandle<Result<(), Halt>>>,
 }
 
+/// Begins with what waits since the last run, once the pipeline is found to be ours and its lake the one that it landed in.
+pub(super) fn begin(pipeline: &Pipeline, signal: &Signal) -> Result<(), Halt> {
+    table::refuse_other_keys(pipeline.ports.journal.as_ref(), &pipeline.settings)?;
+    signal.open();
+    Ok(())
+}
+
+/// At work from [`begin`] on.
 pub(super) fn spawn(
     pipeline: &Arc<Pipeline>,
     catalog: &Arc<dyn Catalog>,
     settings: &HiveSettings,
     signal: &Arc<Signal>,
 ) -> Registering {
-    signal.work();
     let mut registrar = Registrar {
         pipeline: Arc::clone(pipeline),
         catalog: Arc::clone(catalog),
         settings: settings.clone(),
         signal: Arc::clone(signal),
-        said: BTreeSet::new(),
+        said: Said::default(),
         refused: None,
     };
     Registering {
@@ -217,7 +236,7 @@ struct Registrar {
     settings: HiveSettings,
     signal: Arc<Signal>,
     /// Warnings are said once.
-    said: BTreeSet<String>,
+    said: Said,
     /// Of the last round: why the catalog would not have some partition.
     refused: Option<String>,
 }
@@ -257,7 +276,7 @@ impl Registrar {
         };
         match end {
             End::Drain => self.drain(),
-            End::Soon if failures == 0 => {
+            End::Soon if failures == 0 && self.signal.is_open() => {
                 // What it leaves, the next run finds in the journal.
                 let _left = self.round();
                 Ok(())
@@ -423,7 +442,7 @@ impl Registrar {
             })?,
             None => Schema::default(),
         };
-        Prepared::new(&self.pipeline, &self.settings, &schema).map_err(Trouble::Halt)
+        Prepared::new(&self.pipeline.settings, &self.settings, &schema).map_err(Trouble::Halt)
     }
 
     /// Answers how many were refused.
@@ -439,10 +458,7 @@ impl Registrar {
                 }
                 // The table itself, which is ready.
                 Ok(None) => done.push(one.clone()),
-                Err(why) => {
-                    error!(pipeline = self.name(), directory = %one.directory, %why, "cannot be registered and is given up; what landed there stays");
-                    done.push(one.clone());
-                }
+                Err(why) => return Err(Trouble::Halt(table::other_keys(self.name(), &why))),
             }
         }
         crash::place("before_register");
@@ -483,7 +499,7 @@ impl Registrar {
     }
 
     fn say_once(&mut self, text: &str) {
-        if self.said.insert(text.to_owned()) {
+        if self.said.is_new(text) {
             warn!(pipeline = %self.pipeline.settings.name, catalog = self.catalog.identity(), "{text}");
         }
     }
@@ -523,117 +539,17 @@ fn pause_after(failures: u32) -> Duration {
         .min(LONGEST_PAUSE)
 }
 
-/// What a table must be, and where its partitions are.
-struct Prepared {
-    spec: TableSpec,
-    place: TablePlace,
-}
-
-impl Prepared {
-    fn new(pipeline: &Pipeline, settings: &HiveSettings, schema: &Schema) -> Result<Self, Halt> {
-        let sink = &pipeline.settings.sink;
-        let template = PathTemplate::parse(&sink.path, &sink.timezone)
-            .map_err(|e| Halt::Stopped(format!("path template: {e}")))?;
-        let spec = spec(&template, schema, &sink.format, &settings.location);
-        Ok(Self {
-            place: TablePlace::new(&spec, &template, &pipeline.settings.lake),
-            spec,
-        })
-    }
-}
-
-/// Where a table's partitions are.
-pub struct TablePlace {
-    keys: Vec<String>,
-    /// Of the table.
-    location: String,
-    /// The template's.
-    root: String,
-    /// Of the lake.
-    lake: String,
-}
-
-impl TablePlace {
-    #[must_use]
-    pub fn new(spec: &TableSpec, template: &PathTemplate, lake: &LakeSettings) -> Self {
-        let keys = spec.keys.iter().map(|key| key.column.name.clone());
-        Self {
-            keys: keys.collect(),
-            location: spec.location.clone(),
-            root: template.root(),
-            lake: lake.location(),
-        }
-    }
-
-    /// `None`: the table has no partitions and needs no more.
-    ///
-    /// # Errors
-    /// The directory gives no values for the table's keys: it was landed under another template.
-    pub fn partition(&self, work: &PartitionWork) -> Result<Option<Partition>, String> {
-        let pairs = partition_values(&work.partition).unwrap_or_default();
-        let fits = pairs.len() == self.keys.len()
-            && pairs
-                .iter()
-                .zip(&self.keys)
-                .all(|((name, _), key)| name.eq_ignore_ascii_case(key));
-        if !fits {
-            return Err(format!(
-                "`{}` gives no values for the keys `{}`, which `sink.path` has now",
-                work.partition,
-                self.keys.join("`, `")
-            ));
-        }
-        if self.keys.is_empty() {
-            return Ok(None);
-        }
-        let own_root = work
-            .directory
-            .strip_suffix(&work.partition)
-            .map(|root| root.trim_end_matches('/'));
-        let location = if own_root == Some(self.root.as_str()) {
-            format!("{}/{}", self.location, work.partition)
-        } else {
-            // Landed under an earlier template.
-            format!("{}/{}", self.lake, work.directory)
-        };
-        Ok(Some(Partition {
-            values: pairs.into_iter().map(|(_, value)| value).collect(),
-            location,
-        }))
-    }
-}
-
-/// The table that a template and a schema make.
-#[must_use]
-pub fn spec(
-    template: &PathTemplate,
-    schema: &Schema,
-    format: &OutputFormat,
-    location: &str,
-) -> TableSpec {
-    let columns = template
-        .table_columns(schema)
-        .into_iter()
-        .map(|(name, data_type)| crate::catalog::Column::new(&name, data_type))
-        .collect();
-    TableSpec {
-        columns: (!schema.raw).then_some(columns),
-        keys: template.registered_keys(schema),
-        location: location.to_owned(),
-        format: match format {
-            OutputFormat::Parquet { .. } => TableFormat::Parquet,
-            OutputFormat::Ndjson { .. } => TableFormat::Ndjson,
-        },
-    }
-}
-
-/// Before anything lands: whether the table that is there could ever show it. One that is not there yet, or a catalog that is away,
+/// Before anything lands: whether the table that is there could ever show it. One that is made later, or a catalog that is away,
 /// is no reason to wait.
 pub(super) fn check(pipeline: &Pipeline, schema: &Schema) -> Result<(), Halt> {
     let (Some(catalog), Some(settings)) = (&pipeline.ports.catalog, &pipeline.settings.hive) else {
         return Ok(());
     };
-    let prepared = Prepared::new(pipeline, settings, schema)?;
+    if !settings.register {
+        // Somebody else sees to the table, in his own time; the metastore may be one that cannot be talked to.
+        return Ok(());
+    }
+    let prepared = Prepared::new(&pipeline.settings, settings, schema)?;
     match catalog.table() {
         Ok(Some(table)) => difference(&prepared.spec, &table)
             .map(drop)
@@ -646,34 +562,4 @@ pub(super) fn check(pipeline: &Pipeline, schema: &Schema) -> Result<(), Halt> {
             Ok(())
         }
     }
-}
-
-/// The directories in which a batch landed data files, each once, as work for the queue.
-#[must_use]
-pub fn work_of(manifest: &crate::protocol::Manifest) -> Vec<PartitionWork> {
-    let Some(membership) = manifest.membership() else {
-        return Vec::new();
-    };
-    let mut found: std::collections::BTreeMap<String, PartitionWork> =
-        std::collections::BTreeMap::new();
-    let data = membership.data_files.iter().filter(|file| {
-        file.kind == crate::protocol::DataFileKind::Data
-            && !membership.lost_files.contains(&file.number)
-    });
-    for file in data {
-        let directory = file
-            .path
-            .rsplit_once('/')
-            .map_or("", |(directory, _)| directory);
-        let work = found
-            .entry(directory.to_owned())
-            .or_insert_with(|| PartitionWork {
-                directory: directory.to_owned(),
-                partition: file.partition.clone(),
-                schema_version: 0,
-                batch: manifest.batch,
-            });
-        work.schema_version = work.schema_version.max(file.schema_version);
-    }
-    found.into_values().collect()
 }

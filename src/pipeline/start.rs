@@ -44,7 +44,7 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
         refuse_absent_lake(ports, row)?;
     }
     let claim = claim(pipeline, known.as_ref())?;
-    check_lake(ports, known.as_ref(), name)?;
+    check_lake(pipeline, known.as_ref())?;
     probe(ports.lake.as_ref(), wants_conditions(pipeline))?;
     let row = ports
         .journal
@@ -175,8 +175,10 @@ fn note_move(ports: &Ports, row: &PipelineRow) -> Result<(), Halt> {
     Ok(())
 }
 
-fn check_lake(ports: &Ports, known: Option<&PipelineRow>, name: &str) -> Result<(), Halt> {
+fn check_lake(pipeline: &Pipeline, known: Option<&PipelineRow>) -> Result<(), Halt> {
     let Some(row) = known else { return Ok(()) };
+    let ports = &pipeline.ports;
+    let name = pipeline.settings.name.as_str();
     if row.lake == ports.lake.identity() {
         return Ok(());
     }
@@ -188,6 +190,12 @@ fn check_lake(ports: &Ports, known: Option<&PipelineRow>, name: &str) -> Result<
             row.lake
         )));
     }
+    super::table::settle_waiting(
+        ports.journal.as_ref(),
+        &pipeline.settings,
+        &row.lake,
+        ports.lake.identity(),
+    )?;
     if row.committed.0 > 0 {
         note_move(ports, row)?;
     }

@@ -332,6 +332,13 @@ impl Journal for SqliteJournal {
                     pipeline.row.lake
                 ));
             }
+            let waiting = partitions::count(conn, &name)?;
+            if waiting > 0 {
+                return refuse(format!(
+                    "{waiting} partitions of `{name}` in lake `{}` wait to be registered",
+                    pipeline.row.lake
+                ));
+            }
             conn.prepare_cached("UPDATE pipeline SET lake = ?2 WHERE id = ?1")?
                 .execute(params![pipeline.id, lake])?;
             Ok(())

@@ -74,9 +74,7 @@ struct Plan {
 impl Native {
     /// Asks nothing yet.
     pub(super) fn open(settings: &HdfsSettings, runtime: &Handle) -> Result<Self, Fault> {
-        let given = settings.hadoop_conf_dir.clone();
-        let dir = given.or_else(|| std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from));
-        let mut site = Site::read(dir.as_deref(), &settings.properties)?;
+        let mut site = Site::of(settings)?;
         let has_ticket = settings.principal.is_some() || settings.ticket_cache.is_some();
         if has_ticket {
             site.set_default(AUTHENTICATION, "kerberos");

@@ -4,11 +4,12 @@
 //! harm, and what is used (name service, umask, block size) is known for certain.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::fault::Fault;
+use crate::config::HdfsSettings;
 use crate::config::quantity::parse_size;
 
 /// How often a value may name another one, as in Hadoop.
@@ -42,6 +43,16 @@ pub(super) struct NameNodes {
 }
 
 impl Site {
+    /// Of the directory and the properties that `settings` name, or of `HADOOP_CONF_DIR`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn of(settings: &HdfsSettings) -> Result<Self, Fault> {
+        let given = settings.hadoop_conf_dir.clone();
+        let dir = given.or_else(|| std::env::var_os("HADOOP_CONF_DIR").map(PathBuf::from));
+        Self::read(dir.as_deref(), &settings.properties)
+    }
+
     /// # Errors
     /// A file is there and cannot be read.
     pub fn read(dir: Option<&Path>, properties: &[(String, String)]) -> Result<Self, Fault> {
@@ -166,6 +177,27 @@ impl Site {
             service: Some(service.to_owned()),
             hosts,
         })
+    }
+
+    /// What stands between `hdfs://` and the path for every client of the cluster: the name service, even if `given` are its
+    /// NameNodes, or the only NameNode.
+    pub fn authority(&self, given: &[String]) -> Option<String> {
+        let found = self.name_nodes(given).ok()?;
+        let service = found.service.or_else(|| self.service_of(&found.hosts));
+        match &found.hosts[..] {
+            [only] => service.or_else(|| Some(only.clone())),
+            _ => service,
+        }
+    }
+
+    fn service_of(&self, hosts: &[String]) -> Option<String> {
+        let services = self.all().filter_map(|(name, ids)| {
+            let service = name.strip_prefix("dfs.ha.namenodes.")?;
+            let known = self.service(service, ids).ok()?;
+            let all = hosts.iter().all(|host| known.hosts.contains(host));
+            all.then(|| service.to_owned())
+        });
+        services.min()
     }
 
     /// # Errors
@@ -296,6 +328,20 @@ mod tests {
         assert_eq!(found.service.as_deref(), Some("lake"));
         assert_eq!(found.hosts, ["a:8020", "b:8020"]);
         assert_eq!(site.name_nodes(&["hdfs://lake/".into()]).unwrap(), found);
+        // Hive's readers know the service, and not which of its NameNodes is active.
+        for given in [vec![], vec!["b".to_owned(), "hdfs://a:8020".to_owned()]] {
+            assert_eq!(site.authority(&given).as_deref(), Some("lake"), "{given:?}");
+        }
+        assert_eq!(site.authority(&["a".into(), "c".into()]), None);
+    }
+
+    #[test]
+    fn without_a_name_service_the_only_name_node_is_named() {
+        let of_default = site("fs.defaultFS=hdfs://nn:9000/", "");
+        assert_eq!(of_default.authority(&[]).as_deref(), Some("nn:9000"));
+        let two = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(of_default.authority(&two), None);
+        assert_eq!(Site::default().authority(&[]), None);
     }
 
     #[test]
