@@ -57,7 +57,10 @@ prepare() {
   ln -sfT "$dir/hdfs_new/hdfs" "$dir/bin/hdfs"
   ln -sfT "$dir/hive/hive" "$dir/bin/hive"
   ln -sfT "$dir/spark/sql" "$dir/bin/spark-sql"
-  ln -sfT "$cache/readers/bin/python" "$dir/bin/python"
+  # Not a link: a Python looks for its modules beside its own name.
+  printf '#!/bin/sh\nexec %q "$@"\n' "$cache/readers/bin/python" >"$dir/bin/python.new"
+  chmod 755 "$dir/bin/python.new"
+  mv -f "$dir/bin/python.new" "$dir/bin/python"
 }
 
 # free NAME: nobody else has its ports.
@@ -110,7 +113,7 @@ Look at it:
 DuckDB on what is in MinIO:
   $show/bin/python -c '
 import duckdb, pyarrow.dataset, pyarrow.fs
-minio = pyarrow.fs.S3FileSystem("lakeward-minio", "$secret_of_all", scheme="http", endpoint_override="127.0.0.1:9000")
+minio = pyarrow.fs.S3FileSystem(access_key="lakeward-minio", secret_key="$secret_of_all", endpoint_override="http://127.0.0.1:9000")
 events = pyarrow.dataset.dataset("lake/events", filesystem=minio, partitioning="hive")
 duckdb.sql("SELECT dt, count(*) FROM events GROUP BY dt ORDER BY dt").show()'
 and on what is in HDFS:
@@ -121,6 +124,7 @@ make servers-stop ends them; the data stays.
 TEXT
 }
 
+[[ ${1:-} != down || -d $dir ]] || exit 0
 mkdir -p -- "$dir"
 chmod 700 -- "$dir"
 dir=$(cd -- "$dir" && pwd)

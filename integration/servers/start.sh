@@ -68,6 +68,7 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 . "$here/hive.sh"
 
 (($# == 1)) || fail "usage: start.sh DIR"
+command -v python3 >/dev/null || fail "The servers are started with the help of python3: install Python 3.8 or newer."
 mkdir -p -- "$1"
 dir=$(cd -- "$1" && pwd)
 [[ -z $(ls -A -- "$dir") ]] || fail "start.sh: $dir is not empty."

@@ -33,13 +33,16 @@ starter() {
     printf 'ready() {\n  %s "$(cat "$pid_file")"\n}\n' "$ready"
     cat <<'TEXT'
 runs() {
-  local pid stat
+  local pid stat line
+  local -a tasks
   pid=$(cat "$pid_file" 2>/dev/null) && stat=$(cat "/proc/$pid/stat" 2>/dev/null) || return 1
   stat=${stat##*) }
-  # One that ended, but was not waited for (Z), is out.
-  [[ ${stat%% *} != [ZX] ]] || return 1
-  # The number may have been given anew.
-  { tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "$dir/"
+  # One that ended, but was not waited for (Z), is out, when all of its threads are.
+  tasks=("/proc/$pid/task/"*)
+  [[ ${stat%% *} != [ZX] ]] || ((${#tasks[@]} > 1)) || return 1
+  # The number may have been given anew. On its way out, a process has no command line any more.
+  line=$({ tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null) || return 1
+  [[ -z $line || $line == *"$dir/"* ]]
 }
 case ${1:-} in
 --ready)

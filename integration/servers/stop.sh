@@ -12,13 +12,29 @@ set -euo pipefail
 [[ -d $1 ]] || exit 0
 dir=$(cd -- "$1" && pwd)
 
-# ours PID: it runs, and its command line names DIR (a pid may have been given anew).
-ours() {
+# runs PID: it, or one of its threads, has not ended; until then it has its ports.
+runs() {
   local stat
+  local -a tasks
   stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
   stat=${stat##*) }
-  [[ ${stat%% *} != [ZX] ]] || return 1
+  tasks=("/proc/$1/task/"*)
+  [[ ${stat%% *} != [ZX] ]] || ((${#tasks[@]} > 1))
+}
+
+# ours PID: it runs, and its command line names DIR (a pid may have been given anew).
+ours() {
   { tr '\0' '\n' <"/proc/$1/cmdline"; } 2>/dev/null | grep -qF -- "$dir/"
+}
+
+# ended PID: within 5 seconds.
+ended() {
+  local i
+  for ((i = 0; i < 100; i++)); do
+    runs "$1" || return 0
+    sleep 0.05
+  done
+  return 1
 }
 
 pids=()
@@ -32,9 +48,8 @@ for file in "$dir"/*.pid; do
   kill -CONT "$pid" 2>/dev/null || true
 done
 for pid in ${pids[@]+"${pids[@]}"}; do
-  for ((i = 0; i < 100; i++)); do
-    ours "$pid" || continue 2
-    sleep 0.05
-  done
-  kill -KILL "$pid" 2>/dev/null || true
+  ended "$pid" || ! ours "$pid" || {
+    kill -KILL "$pid" 2>/dev/null || true
+    ended "$pid" || true
+  }
 done
