@@ -26,7 +26,8 @@ impl Secured {
         let toml = toml
             .replace("PRINCIPAL", hdfs.variable(&format!("{who}_PRINCIPAL")))
             .replace("KEYTAB", hdfs.variable(&format!("{who}_KEYTAB")));
-        let site = Site::with_lake(&toml, "", SMALL_BATCHES);
+        let more = format!("{SMALL_BATCHES}age = \"1s\"\n");
+        let site = Site::with_lake(&toml, "", &more);
         let cache = format!("FILE:{}", site.path("cache").display());
         Some(Self { site, hdfs, cache })
     }
