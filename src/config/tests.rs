@@ -687,7 +687,10 @@ fn the_examples_load() {
         ("minio", include_str!("../../config/examples/minio.toml")),
         ("csv", include_str!("../../config/examples/csv.toml")),
         ("servers' minio", include_str!("../../config/minio.toml")),
-        ("servers' hdfs-hive", include_str!("../../config/hdfs-hive.toml")),
+        (
+            "servers' hdfs-hive",
+            include_str!("../../config/hdfs-hive.toml"),
+        ),
     ] {
         if let Err(errors) = load_in(directory.path(), text) {
             panic!("{name}: {errors}");

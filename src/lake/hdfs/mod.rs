@@ -112,7 +112,9 @@ impl WebLake {
 /// What every client of the cluster writes between `hdfs://` and a path; `None` where neither the settings nor Hadoop's files say.
 #[must_use]
 pub fn authority(settings: &HdfsSettings) -> Option<String> {
-    site::Site::of(settings).ok()?.authority(&settings.name_nodes)
+    site::Site::of(settings)
+        .ok()?
+        .authority(&settings.name_nodes)
 }
 
 impl<C: Calls> HdfsLake<C> {

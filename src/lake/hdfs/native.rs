@@ -32,6 +32,8 @@ const ANSWER: Duration = Duration::from_mins(1);
 const WRITE: Duration = Duration::from_mins(5);
 /// For the next piece of a file; the client tries other DataNodes meanwhile.
 const READ: Duration = Duration::from_mins(2);
+/// After so long it is said that an answer is missing.
+const SILENCE: Duration = Duration::from_secs(5);
 /// The name of the NameNodes that were given as hosts.
 const OWN_SERVICE: &str = "lakeward";
 /// A directory without files, so that the client reads none itself.
@@ -122,7 +124,14 @@ impl Native {
         call: impl Future<Output = hdfs_native::Result<T>>,
     ) -> Result<T, Fault> {
         // In a box, since the client's futures are large and this one is part of many.
-        if let Ok(answer) = tokio::time::timeout(limit, Box::pin(call)).await {
+        let mut call = Box::pin(call);
+        if let Ok(answer) = tokio::time::timeout(SILENCE, &mut call).await {
+            return answer.map_err(|error| self.fault(&error));
+        }
+        // The client tries again by itself and says nothing of it.
+        let hosts = self.plan.name_nodes.hosts.join(", ");
+        tracing::warn!(name_node = %hosts, seconds = SILENCE.as_secs(), "no answer from HDFS yet, still waiting");
+        if let Ok(answer) = tokio::time::timeout(limit.saturating_sub(SILENCE), call).await {
             return answer.map_err(|error| self.fault(&error));
         }
         self.replace(age);
