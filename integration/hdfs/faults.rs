@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::server::{Hdfs, Node};
 use super::whole::{SMALL_BATCHES, nothing_left};
-use crate::means::{ended, stderr, terminate, wait_until};
+use crate::means::{stderr, terminate, wait_until};
 use crate::support::{LakeAt, Site};
 
 /// Plain text in one file of many small blocks, so that a write takes its time.
@@ -69,9 +69,10 @@ impl Trial {
     pub fn ends_well(&self, agent: &mut Child) {
         let mut code = None;
         wait_long_until("the run ends", || {
-            code = ended(agent);
+            code = agent.try_wait().unwrap();
             code.is_some()
         });
+        let code = code.and_then(|status| status.code());
         assert_eq!(code, Some(0), "{}", self.site.log());
     }
 }

@@ -28,6 +28,8 @@ use crate::config::HdfsSettings;
 
 /// A NameNode answers in milliseconds, or is away.
 const ANSWER: Duration = Duration::from_mins(1);
+/// For a new file; the client waits for a NameNode that is starting again.
+const CREATE: Duration = Duration::from_mins(2);
 /// Within a write the client itself waits for NameNodes and replaces DataNodes.
 const WRITE: Duration = Duration::from_mins(5);
 /// For the next piece of a file; the client tries other DataNodes meanwhile.
@@ -302,7 +304,7 @@ impl Calls for Native {
             create_parent: false,
         };
         let mut writer = self
-            .answer(WRITE, age, client.create(path, options))
+            .answer(CREATE, age, client.create(path, options))
             .await?;
         let block_size = if let Some(size) = self.block_size.get() {
             *size
