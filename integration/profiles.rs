@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use parquet::basic::{
-    Compression, ConvertedType, Encoding, LogicalType, Repetition, Type as Physical,
+    ColumnOrder, Compression, ConvertedType, Encoding, LogicalType, Repetition, Type as Physical,
 };
 use parquet::column::page::Page;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -90,6 +90,15 @@ fn check(file: &File) {
     assert_eq!(metadata.version(), 1);
     let created_by = metadata.created_by().expect("a writer");
     assert!(created_by.starts_with("lakeward version "), "{created_by}");
+    // An order that a reader does not know makes Hive 4.0 fail.
+    let orders = metadata.column_orders().expect("orders");
+    let known = orders
+        .iter()
+        .all(|order| matches!(order, ColumnOrder::TYPE_DEFINED_ORDER(_)));
+    assert!(known, "{orders:?}");
+    let pairs = metadata.key_value_metadata().expect("metadata");
+    let proleptic = pairs.iter().find(|p| p.key == "writer.date.proleptic");
+    assert_eq!(proleptic.and_then(|p| p.value.as_deref()), Some("true"));
     metadata
         .schema()
         .get_fields()

@@ -10,6 +10,7 @@
 //! sink; here nothing is known of partitions, batches or staging.
 
 mod error;
+mod footer;
 mod int96;
 mod json_row;
 mod ndjson_file;

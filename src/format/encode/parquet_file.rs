@@ -18,6 +18,7 @@ use parquet::file::properties::{
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{SchemaDescriptor, TypePtr};
 
+use super::footer::Ending;
 use super::int96::{Hop, Int96Column, timestamp_leaves};
 use super::parquet_schema::parquet_schema;
 use super::{Codec, Compat, EncodeError};
@@ -83,10 +84,15 @@ fn properties(
     descriptor: &SchemaDescriptor,
     metadata: &[(String, String)],
 ) -> Result<WriterProperties, EncodeError> {
-    let pairs = metadata
+    let mut pairs: Vec<KeyValue> = metadata
         .iter()
         .map(|(key, value)| KeyValue::new(key.clone(), value.clone()))
         .collect();
+    // What Hive 4 looks for: without it, it takes days before 1582 for those of the calendar that Hive 2 wrote in.
+    pairs.push(KeyValue::new(
+        "writer.date.proleptic".to_owned(),
+        "true".to_owned(),
+    ));
     let mut builder = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_created_by(concat!("lakeward version ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -118,7 +124,7 @@ fn compression(codec: Codec) -> Result<Compression, EncodeError> {
 
 /// A Parquet file being written.
 pub struct ParquetFile<W: Write + Send> {
-    writer: SerializedFileWriter<W>,
+    writer: SerializedFileWriter<Ending<W>>,
     factory: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
     layout: Arc<ParquetLayout>,
@@ -142,7 +148,7 @@ impl<W: Write + Send> ParquetFile<W> {
         output: W,
     ) -> Result<Self, EncodeError> {
         let writer = SerializedFileWriter::new(
-            output,
+            Ending::new(output),
             Arc::clone(&layout.root),
             Arc::clone(&layout.properties),
         )?;
@@ -270,11 +276,14 @@ impl<W: Write + Send> ParquetFile<W> {
 
     pub(super) fn finish(&mut self) -> Result<&mut W, EncodeError> {
         self.flush()?;
+        self.writer.inner_mut().hold();
         self.writer.finish()?;
-        Ok(self.writer.inner_mut())
+        let ending = self.writer.inner_mut();
+        ending.release(self.layout.leaves())?;
+        Ok(&mut ending.output)
     }
 
     pub(super) fn output_mut(&mut self) -> &mut W {
-        self.writer.inner_mut()
+        &mut self.writer.inner_mut().output
     }
 }
