@@ -10,6 +10,7 @@ mod journals;
 mod kill;
 mod lake;
 mod landing;
+mod marker;
 mod means;
 mod profiles;
 mod proxy;

@@ -48,6 +48,7 @@ pub(super) fn read(
     };
     let rejects = rejects(&mut section, pipeline);
     let rejects_max = rejects_max(&mut section);
+    let marker = marker(&mut section, &rejects);
     let roll = roll(section.section("roll"));
     section.finish(belongs_in);
     let sink = SinkSettings {
@@ -58,6 +59,7 @@ pub(super) fn read(
         partitions_max,
         rejects,
         rejects_max,
+        marker,
     };
     (sink, roll)
 }
@@ -158,6 +160,26 @@ fn rejects(section: &mut Section, pipeline: &str) -> String {
             return Err("columns cannot be named here".to_owned());
         }
         Ok(path.to_owned())
+    })
+}
+
+fn marker(section: &mut Section, rejects: &str) -> String {
+    section.converted("marker", String::new(), |name| {
+        if name.is_empty() {
+            return Ok(String::new());
+        }
+        let odd = |c: char| c.is_control() || "/\\:{}".contains(c);
+        if !name.starts_with(['.', '_'])
+            || name.contains(odd)
+            || crate::naming::LakePath::new(name).is_err()
+        {
+            return Err("a file's name that begins with `.` or `_` is allowed, such as `_SUCCESS`, so that readers skip it, or `\"\"` for none".to_owned());
+        }
+        let taken = [crate::naming::METADATA_DIR, rejects.split('/').next().unwrap_or(rejects)];
+        if taken.contains(&name) {
+            return Err("a directory of the lake has this name; choose another".to_owned());
+        }
+        Ok(name.to_owned())
     })
 }
 

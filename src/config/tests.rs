@@ -483,6 +483,10 @@ fn a_wrong_sink_is_told() {
             ("pipeline.sink", "rejects = \"_lakeward/rejects\"\n"),
             ("pipeline.sink", "rejects_max = \"101%\"\n"),
             ("pipeline.sink", "rejects_max = true\n"),
+            ("pipeline.sink", "marker = \"SUCCESS\"\n"),
+            ("pipeline.sink", "marker = \"_done/now\"\n"),
+            ("pipeline.sink", "marker = \"..\"\n"),
+            ("pipeline.sink", "marker = \"_rejects\"\n"),
             ("pipeline.sink", "compression = \"zstd(40)\"\n"),
             (
                 "pipeline.sink",
@@ -720,7 +724,7 @@ enable_virtual_host_style = true
 name = "a"
 source = { path = "s", retire = "keep", format = "tsv", decoded_bytes_max = 0, history = "0s" }
 schema.columns = { z = "bigint", a = "string" }
-sink = { path = "p", compression = "zstd(6)", compat = "modern", rejects_max = "2.5%", roll = { age = "forever", idle = "5s" } }
+sink = { path = "p", compression = "zstd(6)", compat = "modern", rejects_max = "2.5%", marker = "_SUCCESS", roll = { age = "forever", idle = "5s" } }
 [[pipeline]]
 name = "b"
 lake = { root = "own" }
@@ -766,6 +770,8 @@ sink = { path = "p", format = "ndjson", rejects_max = 7 }
     );
     assert_eq!(a.sink.rejects_max, RejectsMax::Share(0.025));
     assert_eq!(a.sink.rejects, "_rejects/a");
+    assert_eq!(a.sink.marker, "_SUCCESS");
+    assert_eq!(b.sink.marker, "");
     assert_eq!(
         (a.roll.age, a.roll.idle),
         (None, Some(std::time::Duration::from_secs(5)))

@@ -1,4 +1,4 @@
-//! What a commit leaves to do: retire whole files, set torn ones aside, empty staging. Journaled, repeated until done,
+//! What a commit leaves to do: retire whole files, set torn ones aside, empty staging, write markers. Journaled, repeated until done,
 //! harmless to repeat, and never able to undo what landed.
 
 use std::sync::PoisonError;
@@ -37,6 +37,7 @@ impl Committer {
             remove_if_there(&self.staging_dir.join(&file.staged))?;
         }
         if batch.state != BatchState::Done {
+            self.write_markers(batch)?;
             crash::place("before_done");
             self.ports.journal.done(&self.pipeline, batch.number)?;
         }

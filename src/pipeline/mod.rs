@@ -20,6 +20,7 @@ mod episode;
 mod followup;
 mod from_table;
 mod lanes;
+mod marker;
 mod registrar;
 mod report;
 mod said;

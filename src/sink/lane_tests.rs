@@ -85,6 +85,7 @@ fn context(
             partitions_max: 1000,
             rejects: "_rejects/orders".into(),
             rejects_max: RejectsMax::Share(1.0),
+            marker: String::new(),
         }),
         schemas: Arc::new(registry(schema)),
         numbers: Arc::new(AtomicU32::new(0)),

@@ -53,6 +53,8 @@ pub struct SinkSettings {
     /// Directory of reject files below the lake's root; begins with `.` or `_`.
     pub rejects: String,
     pub rejects_max: RejectsMax,
+    /// Name of the file that is written in each directory in which a batch landed; begins with `.` or `_`. Empty: none.
+    pub marker: String,
 }
 
 /// `[pipeline.sink.roll]`; 0 and `None` mean no limit.
