@@ -16,10 +16,14 @@ const VALUES: &str = include_str!("readers/values.ndjson");
 
 /// All values landed with this profile, nothing rejected or rescued.
 pub fn land(compat: &str) -> Site {
+    land_values(compat, VALUES)
+}
+
+fn land_values(compat: &str, values: &str) -> Site {
     let site = Site::local(&format!(
         "[pipeline.schema]\nmode = \"columns\"\n[pipeline.schema.columns]\n{COLUMNS}\n[pipeline.sink]\npath = \"t\"\ncompat = \"{compat}\"\n"
     ));
-    site.drop_file("values.ndjson", VALUES.as_bytes());
+    site.drop_file("values.ndjson", values.as_bytes());
     site.expect(0, &["run", "--once"]);
     assert!(site.lake().rejects().is_empty());
     for file in data_files(&site) {
@@ -52,26 +56,55 @@ fn beside(name: &str) -> PathBuf {
 
 /// What `reader` shows differently, and how many rows it found.
 fn differences(reader: &str, site: &Site) -> String {
-    let python = std::env::var("LAKEWARD_TEST_READERS").expect(
-        "LAKEWARD_TEST_READERS, a Python with duckdb and pyarrow: run this test by integration/test.sh",
-    );
+    let python = provided("readers", "LAKEWARD_TEST_READERS").expect("not to be left out");
+    let mut arguments = vec![
+        text_of(beside("values.ndjson")),
+        text_of(beside("columns.toml")),
+        reader.to_owned(),
+    ];
+    arguments.extend(data_files(site).into_iter().map(text_of));
+    said(&python, "read.py", &arguments)
+}
+
+/// What a script beside this file says, run by the Python of this variable.
+fn said(python: &str, script: &str, arguments: &[String]) -> String {
     let output = Command::new(python)
-        .arg(beside("read.py"))
-        .arg(beside("values.ndjson"))
-        .arg(beside("columns.toml"))
-        .arg(reader)
-        .args(data_files(site))
+        .arg(beside(script))
+        .args(arguments)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         // A zone that is nobody's: what is shown must not depend on it unless a reader is asked to.
         .env("TZ", "America/New_York")
         .output()
-        .expect("the reader starts");
+        .expect("the script starts");
     assert!(
         output.status.success(),
-        "{}",
+        "{script}\n{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// A server or reader that `integration/test.sh` provides; `None` if it was left out by hand.
+fn provided(name: &str, variable: &str) -> Option<String> {
+    let left_out = std::env::var("LAKEWARD_TEST_WITHOUT").unwrap_or_default();
+    if left_out.split(',').any(|out| out.trim() == name) {
+        return None;
+    }
+    let value = std::env::var(variable);
+    Some(
+        value.unwrap_or_else(|_| {
+            panic!("{variable} is not set: run this test by integration/test.sh")
+        }),
+    )
+}
+
+fn text_of(path: PathBuf) -> String {
+    path.into_os_string().into_string().expect("text")
+}
+
+fn location(site: &Site) -> String {
+    format!("file://{}", site.path("lake/t").display())
 }
 
 fn hold(name: &str, shown: &str) {
@@ -96,6 +129,66 @@ fn duckdb_and_pyarrow_show_every_value_as_it_was_dropped() {
             );
         }
     }
+}
+
+/// Hive itself: every value of the profile that is made for it, but days before 1582, which Hive 2 shows in the calendar that was
+/// used then; and what is not read of the other profile.
+#[test]
+fn hive_shows_every_value_of_its_profile() {
+    let hive = land("hive");
+    let modern = land("modern");
+    for (name, variable) in [
+        ("hive", "LAKEWARD_TEST_HIVE_CLIENT"),
+        ("hive_new", "LAKEWARD_TEST_HIVE_NEW_CLIENT"),
+    ] {
+        let Some(client) = provided(name, variable) else {
+            continue;
+        };
+        let arguments = [
+            text_of(beside("values.ndjson")),
+            text_of(beside("columns.toml")),
+            client,
+            format!("hive={}", location(&hive)),
+            format!("modern={}", location(&modern)),
+        ];
+        hold(
+            &format!("readers_{name}"),
+            &said("python3", "hive.py", &arguments),
+        );
+    }
+}
+
+/// Spark by Hive's SerDe and by its own reader, in two zones; without a setting, that one refuses what is before 1900.
+#[test]
+fn spark_shows_every_value_of_both_profiles() {
+    let Some(python) = provided("hive", "LAKEWARD_TEST_SPARK") else {
+        return;
+    };
+    let recent: String = VALUES
+        .lines()
+        .filter(|line| !is_before_1900(line))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let mut sites = Vec::new();
+    let mut arguments = vec![text_of(beside("columns.toml"))];
+    for compat in ["hive", "modern"] {
+        for (table, values) in [
+            (compat.to_owned(), VALUES),
+            (format!("{compat}_recent"), recent.as_str()),
+        ] {
+            let site = land_values(compat, values);
+            let dropped = site.path("values.ndjson");
+            std::fs::write(&dropped, values).expect("written");
+            arguments.push(format!("{table}={}={}", location(&site), dropped.display()));
+            sites.push(site);
+        }
+    }
+    hold("readers_spark", &said(&python, "spark.py", &arguments));
+}
+
+fn is_before_1900(record: &str) -> bool {
+    let record: serde_json::Value = serde_json::from_str(record).expect("JSON");
+    record["da"].as_str().is_some_and(|day| day < "1900-01-01")
 }
 
 /// Columns, partition keys, fields of structs and groups of `path_columns` land as Hive keeps them; what folds to a name in use, to

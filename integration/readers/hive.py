@@ -6,6 +6,7 @@ CLIENT: a program that runs `-e STATEMENTS`. Each LOCATION becomes an external t
 run of the client; its differences follow a line "== NAME".
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -16,12 +17,17 @@ from read import compare, form, load, parse_json, parse_type, scalar_of_text
 def statements(name, location, columns):
     # A struct's field may be called like a word of the language.
     fields = ", ".join(f"`{c}` " + re.sub(r"(\w+):", r"`\1`:", kind) for c, kind in columns.items())
-    yield f"DROP TABLE IF EXISTS readers_{name}"
-    yield f"CREATE EXTERNAL TABLE readers_{name} ({fields}) STORED AS PARQUET LOCATION '{location}'"
+    # The metastore may be another's too.
+    table = f"readers_{name}_{os.getpid()}"
+    yield f"DROP TABLE IF EXISTS {table}"
+    yield f"CREATE EXTERNAL TABLE {table} ({fields}) STORED AS PARQUET LOCATION '{location}'"
     for column, kind in columns.items():
         # An array is printed as JSON, so that line ends, NULL and the text NULL are told apart.
         value = f"hex(`{column}`)" if kind == "binary" else f"`{column}`"
-        yield f"SELECT '{name}', '{column}', id, array({value}) FROM readers_{name}"
+        # Fails, and so says on stderr what the faults that follow are of.
+        yield f"USE now_{name}_{column}"
+        yield f"SELECT '{name}', '{column}', id, array({value}) FROM {table}"
+    yield f"DROP TABLE {table}"
 
 
 def value_of(kind, text):
@@ -49,7 +55,11 @@ def main():
         if len(parts) == 4:
             table, column, number, value = parts
             found[table, column].append((int(number), value))
-    faults = [line for line in done.stderr.split("\n") if re.match("Failed|FAILED|Exception", line)]
+    faults = {}
+    said = re.split(r"now_(\w+)", done.stderr)
+    for place, text in zip(said[1::2], said[2::2]):
+        if fault := re.search(r"Failed with exception (.*)", text):
+            faults.setdefault(place, fault[1])
     if not any(found.values()):
         sys.exit(f"Hive showed nothing:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     for table in tables:
@@ -58,8 +68,7 @@ def main():
         def read(column, kind, table=table):
             rows = found[table, column]
             if len(rows) != len(records):
-                # Statements fail in their order, and so do the columns that are read here.
-                raise RuntimeError(faults.pop(0) if faults else f"{len(rows)} rows without a word")
+                raise RuntimeError(faults.get(f"{table}_{column}", f"{len(rows)} rows without a word"))
             return [(number, value_of(kind, value)) for number, value in rows]
 
         compare(columns, records, read)

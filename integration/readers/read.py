@@ -193,7 +193,9 @@ def compare(columns, records, read):
             pairs = read(name, kind)
         except Exception as error:  # whatever a reader throws is what is told
             lines = str(error).strip().splitlines() or [""]
-            print(f"{name}: {type(error).__name__}: {lines[0][:200]}")
+            # Paths and the addresses of objects are new each time; the beginning says what it is.
+            words = re.sub(r"file:\S+", "FILE", lines[0])
+            print(f"{name}: {words[:150]}")
             continue
         found = dict(pairs)
         assert len(found) == len(pairs), f"{name}: an id twice"

@@ -2,13 +2,13 @@
 
     spark.py COLUMNS NAME=LOCATION=VALUES...
 
-The tables are those of LOOKS below; VALUES: the records that one was made of. Run by a Python that has pyspark. Tables are made in a metastore that lives in memory and ends with this process. The
-differences follow lines "== NAME READER in ZONE", ZONE being the session's.
+The tables are those of LOOKS below; VALUES: the records that one was made of. Run by a Python that
+has pyspark, set to a metastore. The differences follow lines "== NAME READER in ZONE", ZONE being the session's.
 """
 
 import base64
+import os
 import sys
-import tempfile
 
 from pyspark.sql import SparkSession
 
@@ -22,45 +22,38 @@ PROLEPTIC = {
     "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
 }
+# The zone that this is run in: the one of the Java machine, in which Hive's SerDe makes a wall clock an instant.
 ELSEWHERE = "America/New_York"
+TIMES = ["da", "ts", "a_s"]
 # Table, reader, its settings, the session's zone, the columns (None: all).
 LOOKS = [
-    ("hive", "with Hive's SerDe", SERDE, "UTC", None),
-    ("hive", "with Hive's SerDe", SERDE, ELSEWHERE, ["da", "ts", "a_s"]),
+    ("hive", "with Hive's SerDe", SERDE, ELSEWHERE, None),
+    ("hive", "with Hive's SerDe", SERDE, "UTC", TIMES),
     ("hive", "with its own reader", OWN, "UTC", None),
     ("hive_recent", "with its own reader", OWN, "UTC", None),
     ("hive", "with its own reader, told", PROLEPTIC, "UTC", None),
-    ("hive", "with its own reader, told", PROLEPTIC, ELSEWHERE, ["da", "ts", "a_s"]),
-    ("modern", "with Hive's SerDe", SERDE, "UTC", None),
+    ("hive", "with its own reader, told", PROLEPTIC, ELSEWHERE, TIMES),
+    ("modern", "with Hive's SerDe", SERDE, ELSEWHERE, None),
     ("modern", "with its own reader", OWN, "UTC", None),
     ("modern_recent", "with its own reader", OWN, "UTC", None),
     ("modern", "with its own reader, told", PROLEPTIC, "UTC", None),
-    ("modern", "with its own reader, told", PROLEPTIC, ELSEWHERE, ["da", "ts", "a_s"]),
+    ("modern", "with its own reader, told", PROLEPTIC, ELSEWHERE, TIMES),
 ]
 
 
-def session(scratch):
-    builder = SparkSession.builder.master("local[1]").appName("readers")
+def session():
     options = {
-        "spark.ui.enabled": "false",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.memory": "700m",
+        "spark.master": "local[1]",
         "spark.sql.shuffle.partitions": "1",
         # A few rows of many columns: compiling code for them takes longer than reading them.
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.adaptive.enabled": "false",
-        "spark.sql.warehouse.dir": f"{scratch}/warehouse",
-        "spark.sql.session.timeZone": "UTC",
-        "spark.hadoop.javax.jdo.option.ConnectionURL": "jdbc:derby:memory:readers;create=true",
-        "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
-        "spark.hadoop.hive.metastore.schema.verification": "false",
-        "spark.driver.extraJavaOptions": f"-Dderby.stream.error.file={scratch}/derby.log -Duser.timezone=UTC",
     }
+    builder = SparkSession.builder.appName("readers").enableHiveSupport()
     for key, value in options.items():
         builder = builder.config(key, value)
-    return builder.enableHiveSupport().getOrCreate()
+    return builder.getOrCreate()
 
 
 def value_of(kind, text):
@@ -97,32 +90,37 @@ def look(spark, table, columns):
 
 
 def main():
+    assert os.environ.get("TZ") == ELSEWHERE, f"to be run with TZ={ELSEWHERE}"
     types, *tables = sys.argv[1:]
     tables = [table.split("=") for table in tables]
     records = {name: load(values, types)[1] for name, _, values in tables}
     columns, _ = load(tables[0][2], types)
-    with tempfile.TemporaryDirectory() as scratch:
-        spark = session(scratch)
-        spark.sparkContext.setLogLevel("OFF")
-        fields = ", ".join(f"`{column}` {kind}" for column, kind in columns.items())
-        for name, location, _ in tables:
-            spark.sql(f"CREATE EXTERNAL TABLE {name} ({fields}) STORED AS PARQUET LOCATION '{location}'")
-        for table, reader, options, zone, names in LOOKS:
-            for key, value in (options | {"spark.sql.session.timeZone": zone}).items():
-                spark.conf.set(key, value)
-            print(f"== {table} {reader} in {zone}")
-            some = {name: columns[name] for name in names or columns}
-            found = look(spark, table, list(some))
+    spark = session()
+    spark.sparkContext.setLogLevel("OFF")
+    # The metastore may be another's too.
+    called = {name: f"readers_{name}_{os.getpid()}" for name in records}
+    fields = ", ".join(f"`{column}` {kind}" for column, kind in columns.items())
+    for name, location, _ in tables:
+        spark.sql(f"CREATE EXTERNAL TABLE {called[name]} ({fields}) STORED AS PARQUET LOCATION '{location}'")
+    for table, reader, options, zone, names in LOOKS:
+        for key, value in options.items():
+            spark.conf.set(key, value)
+        spark.conf.set("spark.sql.session.timeZone", zone)
+        print(f"== {table} {reader} in {zone}")
+        some = {name: columns[name] for name in names or columns}
+        found = look(spark, called[table], list(some))
 
-            def read(name, kind, found=found):
-                if isinstance(found[name], Exception):
-                    raise found[name]
-                return [(number, value_of(kind, text)) for number, text in found[name]]
+        def read(name, kind, found=found):
+            if isinstance(found[name], Exception):
+                raise found[name]
+            return [(number, value_of(kind, text)) for number, text in found[name]]
 
-            compare(some, records[table], read)
-            for key in options:
-                spark.conf.unset(key)
-        spark.stop()
+        compare(some, records[table], read)
+        for key in options:
+            spark.conf.unset(key)
+    for table in called.values():
+        spark.sql(f"DROP TABLE {table}")
+    spark.stop()
 
 
 if __name__ == "__main__":
