@@ -359,12 +359,11 @@ fn while_the_metastore_is_away_all_goes_on_and_afterwards_all_is_registered() {
     };
     wait(site, "all files are landed and retired", || retired() == 4);
     assert!(hive.waiting() > 0, "{}", site.log());
-    let status = site.expect_json(0, &["status", "--json"]);
-    let said = status["pipelines"][0]["catalog"].as_str().expect("text");
-    assert!(
-        said.contains("add partitions to") || said.contains("look at table"),
-        "{status}"
-    );
+    wait(site, "what it waits for is said", || {
+        let status = site.expect_json(0, &["status", "--json"]);
+        let said = status["pipelines"][0]["catalog"].as_str().expect("text");
+        said.contains("add partitions to") || said.contains("look at table")
+    });
     gate.set_open(true);
     wait(site, "all is registered", || hive.waiting() == 0);
     // Away again, in the middle of a life.

@@ -15,7 +15,8 @@ fn waiting(name: &str) -> Option<(Hive, Gate)> {
         COLUMNS,
         "create = true\n",
     );
-    hive.site.drop_ids("a.ndjson", 0, 100);
+    // Enough for a batch.
+    hive.site.drop_ids("a.ndjson", 0, 600);
     let mut agent = hive.site.spawn(&["run"], &[]);
     let retired = hive.site.path("spool/a.ndjson.COMPLETED");
     wait(&hive.site, "it is landed and retired", || {
@@ -81,7 +82,7 @@ fn a_lake_is_not_changed_while_partitions_wait() {
     hive.expect_registered();
     hive.change(&OTHER_LAKE);
     hive.site
-        .drop_file("b.ndjson", b"{\"id\":100,\"day\":\"new\"}\n");
+        .drop_file("b.ndjson", b"{\"id\":600,\"day\":\"new\"}\n");
     hive.run(0);
     assert!(hive.location("new").ends_with("/pond/p/day=new"));
     assert!(
@@ -121,7 +122,7 @@ fn a_changed_path_moves_no_partition_that_waits() {
     hive.configure(&before);
     hive.change(&[("p/day={day}", "q/r/day={day}")]);
     hive.site
-        .drop_file("b.ndjson", b"{\"id\":100,\"day\":\"new\"}\n");
+        .drop_file("b.ndjson", b"{\"id\":600,\"day\":\"new\"}\n");
     hive.run(0);
     assert!(hive.location("new").ends_with("/lake/q/r/day=new"));
     assert!(
