@@ -692,7 +692,6 @@ fn from_spool_to_select_exactly_the_input_comes_out() {
 
 #[test]
 fn from_spool_to_select_exactly_the_input_comes_out_of_hive_4() {
-    // Hive 4.0.1 does not read a `double` of ours: the Parquet library writes a column order that it does not know.
     chain(
         "HIVE_NEW",
         "[pipeline.schema]\ncolumns = { total = \"decimal(12,2)\" }\n",
