@@ -78,13 +78,13 @@ impl Trial {
 }
 
 fn wait_long_until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..240 {
+    for _ in 0..420 {
         if holds() {
             return;
         }
         std::thread::sleep(Duration::from_secs(1));
     }
-    panic!("waited 4 minutes in vain until {what}");
+    panic!("waited 7 minutes in vain until {what}");
 }
 
 /// Waits until the log says one of these.

@@ -31,7 +31,7 @@ const ANSWER: Duration = Duration::from_mins(1);
 /// For a new file; the client waits for a NameNode that is starting again.
 const CREATE: Duration = Duration::from_mins(2);
 /// Within a write the client itself waits for NameNodes and replaces DataNodes.
-const WRITE: Duration = Duration::from_mins(5);
+const WRITE: Duration = Duration::from_secs(90);
 /// For the next piece of a file; the client tries other DataNodes meanwhile.
 const READ: Duration = Duration::from_mins(2);
 /// After so long it is said that an answer is missing.
