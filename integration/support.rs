@@ -349,6 +349,21 @@ impl Site {
         output
     }
 
+    /// Lands all and registers it. A metastore on a busy machine may take longer than a run waits for it; that is not done
+    /// yet, and not wrong.
+    #[track_caller]
+    pub fn expect_drained(&self) {
+        for _ in 0..4 {
+            let output = self.lakeward(&["run", "--once"]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            if output.status.code() != Some(75) || !said.contains("the catalog has not answered") {
+                assert_eq!(output.status.code(), Some(0), "{said}");
+                return;
+            }
+        }
+        self.expect(0, &["run", "--once"]);
+    }
+
     #[track_caller]
     pub fn expect_json(&self, code: i32, arguments: &[&str]) -> serde_json::Value {
         let output = self.expect(code, arguments);

@@ -141,6 +141,6 @@ fn without_registering_no_metastore_is_needed() {
     let checked = site.expect(0, &["check"]);
     let text = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(text.contains("`hive.register` is false"), "{text}");
-    site.expect(0, &["run", "--once"]);
+    site.expect_drained();
     site.expect_landed(&site.lake(), 0..next);
 }

@@ -61,7 +61,7 @@ fn landed_and_killed(site: &Site) -> Vec<String> {
         }
     }
     assert_eq!(kills, KILLS, "{}", site.log());
-    site.expect(0, &["run", "--once"]);
+    site.expect_drained();
     let status = site.expect_json(0, &["status", "--json"]);
     assert_eq!(status["pipelines"][0]["partitions_waiting"], 0, "{status}");
     expected.sort();
