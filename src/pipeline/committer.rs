@@ -481,18 +481,20 @@ impl Committer {
         let membership = manifest
             .membership()
             .ok_or_else(|| Halt::Bug("a staged tombstone".into()))?;
+        // Of each file, where its last segment ends. One pass: a batch may have 100,000 files.
+        let mut ends_at = vec![None; membership.files.len()];
+        for segment in &membership.segments {
+            if let Some(end) = ends_at.get_mut(segment.file as usize) {
+                *end = Some(segment.to);
+            }
+        }
         let mut targets = Vec::new();
         let mut whole = 0;
-        for (index, file) in membership.files.iter().enumerate() {
+        for (index, (file, end)) in membership.files.iter().zip(ends_at).enumerate() {
             let Some(decoded) = file.decoded else {
                 continue;
             };
-            let ends = membership
-                .segments
-                .iter()
-                .rev()
-                .find(|segment| segment.file as usize == index)
-                .is_some_and(|segment| invariant::may_retire(segment.to, Some(decoded)));
+            let ends = end.is_some_and(|to| invariant::may_retire(to, Some(decoded)));
             let Some(id) = batch.files.get(index) else {
                 continue;
             };
