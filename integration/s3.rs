@@ -55,17 +55,7 @@ fn a_lost_journal_is_rebuilt_from_minio() {
     let Some(s3) = S3::named("MINIO", "rebuild") else {
         return;
     };
-    let site = Site::with_lake(&s3.toml(), "", SMALL_BATCHES);
-    let lake = LakeAt::S3(s3);
-    let mut next = site.drop_ids("a.ndjson", 0, 1_500);
-    assert!(site.killed_at("before_commit", 1));
-    std::fs::remove_dir_all(site.path("var")).expect("the journal is lost");
-    site.expect(4, &["run", "--once"]);
-    std::fs::remove_dir_all(site.path("var")).expect("what the refused run made");
-    site.expect(0, &["rebuild", "--yes"]);
-    next = site.drop_ids("b.ndjson", next, 100);
-    site.expect(0, &["run", "--once"]);
-    site.expect_landed(&lake, 0..next);
+    Site::with_lake(&s3.toml(), "", SMALL_BATCHES).expect_rebuilt(&LakeAt::S3(s3));
 }
 
 #[test]

@@ -349,6 +349,20 @@ impl Site {
         output
     }
 
+    /// The journal is lost in mid-batch: refused without it, made again from the lake, and nothing lands twice.
+    #[track_caller]
+    pub fn expect_rebuilt(&self, lake: &LakeAt) {
+        let mut next = self.drop_ids("a.ndjson", 0, 1_500);
+        assert!(self.killed_at("before_commit", 1));
+        fs::remove_dir_all(self.path("var")).expect("the journal is lost");
+        self.expect(4, &["run", "--once"]);
+        fs::remove_dir_all(self.path("var")).expect("what the refused run made");
+        self.expect(0, &["rebuild", "--yes"]);
+        next = self.drop_ids("b.ndjson", next, 100);
+        self.expect(0, &["run", "--once"]);
+        self.expect_landed(lake, 0..next);
+    }
+
     /// Lands all and registers it. A metastore on a busy machine may take longer than a run waits for it; that is not done
     /// yet, and not wrong.
     #[track_caller]
