@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lakeward::catalog::conformance::Suite;
+use lakeward::catalog::conformance::{Patient, Suite};
 use lakeward::catalog::{Catalog, Column, HiveCatalog, Table};
 use lakeward::config::{HiveSettings, MetastoreAddress};
 
@@ -79,14 +79,11 @@ fn suite(metastore: Option<MetastoreAddress>) {
     Suite {
         open: &|table| {
             let settings = settings(&metastore, "default", &format!("{prefix}{table}"));
-            Box::new(HiveCatalog::new(&settings))
+            Box::new(Patient(HiveCatalog::new(&settings)))
         },
         lost: &|| {
-            Box::new(HiveCatalog::new(&settings(
-                &metastore,
-                "no_such_database",
-                "t",
-            )))
+            let settings = settings(&metastore, "no_such_database", "t");
+            Box::new(Patient(HiveCatalog::new(&settings)))
         },
         location: format!("file://{}", dir.path().display()),
     }
@@ -96,7 +93,7 @@ fn suite(metastore: Option<MetastoreAddress>) {
 /// A site whose pipeline registers in a table of its own.
 struct Hive {
     site: Site,
-    catalog: HiveCatalog,
+    catalog: Patient<HiveCatalog>,
     table: String,
 }
 
@@ -132,7 +129,7 @@ impl Hive {
         let table = fresh(name);
         Self {
             site: Site::local(&more(schema, through, &table, keys)),
-            catalog: HiveCatalog::new(&settings(metastore, "default", &table)),
+            catalog: Patient(HiveCatalog::new(&settings(metastore, "default", &table))),
             table,
         }
     }
@@ -599,7 +596,7 @@ fn after_a_rebuild_all_that_stands_is_registered_again() {
     hive.site.expect_drained();
     let metastore = metastore().expect("a metastore");
     let hive = Hive {
-        catalog: HiveCatalog::new(&settings(&metastore, "default", &table)),
+        catalog: Patient(HiveCatalog::new(&settings(&metastore, "default", &table))),
         ..hive
     };
     hive.expect_registered();

@@ -3,6 +3,7 @@
 use super::{fresh, more, named, query_by};
 use crate::hdfs::Hdfs;
 use crate::support::{LakeAt, Site};
+use lakeward::catalog::conformance::Patient;
 use lakeward::catalog::{Catalog, HiveCatalog};
 use lakeward::config::MetastoreAddress;
 
@@ -77,7 +78,9 @@ fn expect_shown(
     location: &str,
     expected: &[String],
 ) {
-    let catalog = HiveCatalog::new(&super::settings(metastore, "default", table));
+    let catalog = Patient(HiveCatalog::new(&super::settings(
+        metastore, "default", table,
+    )));
     for day in DAYS {
         let found = catalog
             .partition(&[day.to_owned()])

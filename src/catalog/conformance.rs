@@ -7,9 +7,11 @@
     reason = "the suite is a test: a failed check is to panic"
 )]
 
+use std::time::{Duration, Instant};
+
 use super::{
-    Altered, Catalog, Column, ErrorClass, Partition, PartitionKey, Registered, TableFormat,
-    TableSpec, difference, same_location,
+    Altered, Catalog, Column, ErrorClass, Partition, PartitionKey, Registered, Result, Table,
+    TableFormat, TableSpec, difference, same_location,
 };
 
 /// Catalogs under test.
@@ -320,6 +322,52 @@ fn partition(spec: &TableSpec, values: &[&str]) -> Partition {
     Partition {
         values: values.iter().map(|value| (*value).to_owned()).collect(),
         location: format!("{}/{}", spec.location, path.join("/")),
+    }
+}
+
+/// A catalog that is asked again after passing faults, as the contract lets its callers do: a server on a busy machine may answer
+/// late, and whether it then did what was asked must not matter.
+pub struct Patient<C>(pub C);
+
+impl<C: Catalog> Patient<C> {
+    const PATIENCE: Duration = Duration::from_mins(8);
+
+    fn again<T>(&self, ask: impl Fn(&C) -> Result<T>) -> Result<T> {
+        let end = Instant::now() + Self::PATIENCE;
+        loop {
+            match ask(&self.0) {
+                Err(error) if error.class == ErrorClass::Transient && Instant::now() < end => {
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+impl<C: Catalog> Catalog for Patient<C> {
+    fn identity(&self) -> &str {
+        self.0.identity()
+    }
+
+    fn table(&self) -> Result<Option<Table>> {
+        self.again(Catalog::table)
+    }
+
+    fn create(&self, spec: &TableSpec) -> Result<()> {
+        self.again(|catalog| catalog.create(spec))
+    }
+
+    fn alter(&self, added: &[Column], widened: &[Column]) -> Result<Altered> {
+        self.again(|catalog| catalog.alter(added, widened))
+    }
+
+    fn add_partitions(&self, partitions: &[Partition]) -> Result<Vec<Registered>> {
+        self.again(|catalog| catalog.add_partitions(partitions))
+    }
+
+    fn partition(&self, values: &[String]) -> Result<Option<String>> {
+        self.again(|catalog| catalog.partition(values))
     }
 }
 
