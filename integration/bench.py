@@ -17,10 +17,12 @@ import duckdb
 TARGET = sys.argv[1]
 BYTES = int(os.environ.get("BYTES", 1 << 30))
 FILES = int(os.environ.get("FILES", 100_000))
+SCAN = int(os.environ.get("SCAN", 1_000_000))
 ROUNDS = int(os.environ.get("ROUNDS", 3))
 LAKEWARD = f"{TARGET}/release/lakeward"
 GENERATE = f"{TARGET}/release/examples/generate"
 DIRECT = f"{TARGET}/release/examples/direct"
+SCANNER = f"{TARGET}/release/examples/scan"
 
 CONFIG = """
 [agent]
@@ -115,6 +117,17 @@ def spread(values):
     return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
+def fill(directory, files):
+    """Makes a directory of that many small files."""
+    handle = os.open(directory, os.O_RDONLY)
+    for number in range(files):
+        name = f"{number:07}.ndjson"
+        file = os.open(name, os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=handle)
+        os.write(file, b'{"id":1}\n')
+        os.close(file)
+    os.close(handle)
+
+
 def main():
     work = tempfile.mkdtemp(prefix="lakeward-bench-", dir=os.environ.get("BENCH_DIR"))
     try:
@@ -150,6 +163,11 @@ def main():
         wall, _, peak, _ = timed(command)
         expect("lakeward", count(f"{work}/lake/all/*.parquet"), small)
         print(f"| {FILES} files of 1 KB, all committed and retired | {FILES / wall:.0f} files/s ({peak:.0f} MiB) |")
+        lakeward_dir(work, "all")
+        fill(f"{work}/spool", SCAN)
+        wall, _, peak, found = timed([SCANNER, f"{work}/lakeward.toml"])
+        expect("scan", int(found), SCAN)
+        print(f"| one scan of a spool of {SCAN} files | {wall:.1f} s ({peak:.0f} MiB) |")
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -5,13 +5,14 @@
 //! (`payload`) when their bytes were lost.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crash;
 use crate::format::FileContext;
 use crate::journal::FileRow;
 use crate::segment::Segment;
+use crate::threads::Monitor;
 
 /// A segment with its bytes.
 #[derive(Clone, Debug)]
@@ -63,8 +64,7 @@ struct Queue {
 }
 
 struct Shared {
-    queue: Mutex<Queue>,
-    changed: Condvar,
+    queue: Monitor<Queue>,
     bytes_max: usize,
 }
 
@@ -89,14 +89,9 @@ impl Channel {
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self(Arc::new(Shared {
-            queue: Mutex::default(),
-            changed: Condvar::new(),
+            queue: Monitor::default(),
             bytes_max,
         }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Blocks while the channel is full.
@@ -105,78 +100,63 @@ impl Channel {
     /// The channel was closed; the event is dropped.
     pub fn send(&self, event: SourceEvent) -> Result<(), Closed> {
         let size = event_bytes(&event);
-        let mut queue = self.lock();
         // I11 bounded: by bytes, whatever the sizes of files.
-        while !queue.closed
-            && queue.bytes > 0
-            && queue.bytes + size > self.0.bytes_max
-            && !crash::broken("i11-channel-without-bound")
-        {
-            queue = self
-                .0
-                .changed
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut queue = self.0.queue.wait_while(None, |queue| {
+            !queue.closed
+                && queue.bytes > 0
+                && queue.bytes + size > self.0.bytes_max
+                && !crash::broken("i11-channel-without-bound")
+        });
         if queue.closed {
             return Err(Closed);
         }
         queue.bytes += size;
         queue.events.push_back(event);
-        self.0.changed.notify_all();
+        drop(queue);
+        self.0.queue.changed();
         Ok(())
     }
 
     #[must_use]
     pub fn receive(&self, timeout: Duration) -> Received {
-        let deadline = std::time::Instant::now() + timeout;
-        let mut queue = self.lock();
-        loop {
-            if let Some(event) = queue.events.pop_front() {
-                queue.bytes -= event_bytes(&event);
-                self.0.changed.notify_all();
-                return Received::Event(event);
-            }
-            if queue.closed {
-                return Received::Closed;
-            }
-            let now = std::time::Instant::now();
-            if now >= deadline {
-                return Received::TimedOut;
-            }
-            queue = self
-                .0
-                .changed
-                .wait_timeout(queue, deadline - now)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
+        let mut queue = self.0.queue.wait_while(Some(timeout), |queue| {
+            queue.events.is_empty() && !queue.closed
+        });
+        let Some(event) = queue.events.pop_front() else {
+            return if queue.closed {
+                Received::Closed
+            } else {
+                Received::TimedOut
+            };
+        };
+        queue.bytes -= event_bytes(&event);
+        drop(queue);
+        self.0.queue.changed();
+        Received::Event(event)
     }
 
     /// Ends the episode for both ends; what waits is dropped.
     pub fn close(&self) {
-        let mut queue = self.lock();
+        let mut queue = self.0.queue.lock();
         queue.closed = true;
         queue.events.clear();
         queue.bytes = 0;
-        self.0.changed.notify_all();
+        drop(queue);
+        self.0.queue.changed();
     }
 
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.lock().closed
+        self.0.queue.lock().closed
     }
 
     /// Waits until the channel is closed, `timeout` at most; true if it is closed.
     #[must_use]
     pub fn wait_closed(&self, timeout: Duration) -> bool {
-        let queue = self.lock();
-        let (queue, _) = self
-            .0
-            .changed
-            .wait_timeout_while(queue, timeout, |q| !q.closed)
-            .unwrap_or_else(PoisonError::into_inner);
-        queue.closed
+        self.0
+            .queue
+            .wait_while(Some(timeout), |queue| !queue.closed)
+            .closed
     }
 }
 

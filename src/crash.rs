@@ -1,12 +1,16 @@
 //! Named places where a test kills the program, so that each step of the protocol is met and not only hoped for.
 //!
 //! In a program built with debug assertions `LAKEWARD_CRASH_AT=before_land:3` sends it SIGKILL when it comes to that
-//! place for the third time. In a release build a place is nothing at all.
+//! place for the third time. A simulation decides by itself what befalls it there. In a release build a place is nothing
+//! at all.
 
 /// Marks a place; see the module.
 #[inline]
 pub fn place(name: &str) {
     if cfg!(debug_assertions) {
+        if let Some(turns) = crate::threads::turns() {
+            return turns.place(name);
+        }
         reach(name);
     }
 }
@@ -22,7 +26,10 @@ pub fn broken(variant: &str) -> bool {
 fn wanted_broken(variant: &str) -> bool {
     static WANTED: std::sync::LazyLock<String> =
         std::sync::LazyLock::new(|| std::env::var("LAKEWARD_BROKEN").unwrap_or_default());
-    WANTED.as_str() == variant
+    match crate::threads::turns() {
+        Some(turns) => turns.broken(variant),
+        None => WANTED.as_str() == variant,
+    }
 }
 
 fn reach(name: &str) {

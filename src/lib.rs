@@ -27,4 +27,5 @@ pub mod sink;
 pub mod source;
 pub mod spool;
 pub mod status;
+pub mod threads;
 pub mod web;

@@ -14,6 +14,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use lakeward::threads;
+
+/// What a call takes by the simulated clock.
+const CALL_NS: u64 = 200_000;
+
 /// What kind of thing a call is, which says what can befall it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -104,6 +109,9 @@ impl Chance {
     }
 }
 
+/// Looked at before each call: what others do meanwhile, and whether the invariants hold.
+pub type Watch = Arc<dyn Fn(&World) + Send + Sync>;
+
 struct State {
     chance: Chance,
     fates: Box<dyn Fates>,
@@ -117,6 +125,7 @@ struct State {
     faults: u64,
     now_ns: i64,
     elapsed_ns: u64,
+    watch: Option<Watch>,
 }
 
 /// One run's world; clones share it.
@@ -144,6 +153,7 @@ impl World {
             faults: 0,
             now_ns: 1_764_000_000_000_000_000,
             elapsed_ns: 0,
+            watch: None,
         })))
     }
 
@@ -153,6 +163,7 @@ impl World {
 
     /// A port is called. `subject` must be the same in every run of the seed (no random id of the outside, no address).
     pub fn call(&self, operation: &str, subject: &str, shape: Shape) -> Turn {
+        self.let_others();
         let fate = {
             let mut state = self.state();
             if state.dead {
@@ -177,6 +188,33 @@ impl World {
             turn.die();
         }
         turn
+    }
+
+    /// Other threads and the rest of the world go on.
+    fn let_others(&self) {
+        if self.is_dead() {
+            return;
+        }
+        if let Some(turns) = threads::turns() {
+            turns.pass();
+        }
+        let watch = self.state().watch.clone();
+        if let Some(watch) = watch {
+            watch(self);
+        }
+        // No call is over in no time.
+        self.pass(CALL_NS);
+    }
+
+    /// A place of the program that is no port was reached: the process may end there.
+    pub fn place(&self, name: &str) {
+        let turn = self.call("place", name, Shape::Atomic);
+        // Nothing is done there that could fail.
+        let _passed = turn.end();
+    }
+
+    pub fn watch(&self, watch: Option<Watch>) {
+        self.state().watch = watch;
     }
 
     /// A number in `0..bound` from the run's seed.
@@ -219,9 +257,39 @@ impl World {
         self.state().dead
     }
 
+    /// The process ends, whatever it was doing.
+    pub fn end_process(&self) {
+        self.state().dead = true;
+    }
+
     /// The next process begins.
     pub fn revive(&self) {
         self.state().dead = false;
+    }
+
+    pub fn keep_words(&self) {
+        self.state().keeps_words = true;
+    }
+
+    pub fn take_words(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().words)
+    }
+
+    /// Of all that happened so far: equal in runs that went alike.
+    pub fn trace(&self) -> u64 {
+        self.state().hash
+    }
+
+    pub fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    pub fn deaths(&self) -> u64 {
+        self.state().deaths
+    }
+
+    pub fn faults(&self) -> u64 {
+        self.state().faults
     }
 }
 
@@ -263,6 +331,9 @@ impl Turn {
             let mut state = self.world.state();
             state.dead = true;
             state.deaths += 1;
+        }
+        if let Some(turns) = threads::turns() {
+            turns.changed();
         }
         std::panic::resume_unwind(Box::new(Death))
     }

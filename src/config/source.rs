@@ -351,6 +351,7 @@ fn reading(section: &mut Section) -> ReadingSettings {
         record_bytes_max: record_bytes_max.min(NO_LIMIT),
         decoded_bytes_max,
         depth_max,
+        segment_bytes: crate::format::frame::SEGMENT_BYTES,
     }
 }
 

@@ -69,6 +69,18 @@ pub struct ReadingSettings {
     pub record_bytes_max: u64,
     pub decoded_bytes_max: u64,
     pub depth_max: u32,
+    /// What segments are cut at. No key of the configuration: only simulations cut smaller ones.
+    #[serde(default = "segment_bytes", skip_serializing_if = "is_segment_bytes")]
+    pub segment_bytes: usize,
+}
+
+fn segment_bytes() -> usize {
+    frame::SEGMENT_BYTES
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_segment_bytes(bytes: &usize) -> bool {
+    *bytes == frame::SEGMENT_BYTES
 }
 
 /// What the decoder needs to know of the file that a segment is of.

@@ -5,8 +5,8 @@
 //! only.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use tracing::{debug, info, warn};
 
@@ -24,6 +24,7 @@ use crate::segment::{Digest, Digester, Segment};
 use crate::sink::{BatchContext, SinkSettings, encode_again};
 use crate::source::SegmentReader;
 use crate::spool::Retire;
+use crate::threads::{self, Alone};
 
 /// Data files of one batch that are landed at the same time.
 const LANDING_THREADS: usize = 4;
@@ -45,7 +46,7 @@ pub struct Committer {
     /// Highest batch committed, for the manifests of those staged next.
     pub committed: AtomicU64,
     /// Two threads retire at times; each does it alone.
-    pub retiring: Mutex<()>,
+    pub retiring: Alone,
     /// Told of partitions to register, if any are.
     pub registrar: Option<Arc<Signal>>,
 }
@@ -168,7 +169,7 @@ impl Committer {
         fresh: bool,
     ) -> Result<Vec<u32>, Halt> {
         let next = AtomicUsize::new(0);
-        let threads = LANDING_THREADS.min(files.len()).max(1);
+        let count = LANDING_THREADS.min(files.len()).max(1);
         let work = || -> Result<Vec<u32>, Halt> {
             let mut lost = Vec::new();
             while let Some(file) = files.get(next.fetch_add(1, Ordering::SeqCst)) {
@@ -180,11 +181,11 @@ impl Committer {
             }
             Ok(lost)
         };
-        if threads == 1 {
+        if count == 1 {
             return work();
         }
-        std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads::scope(|scope| {
+            let handles: Vec<_> = (0..count).map(|_| scope.spawn("land", work)).collect();
             let mut lost = Vec::new();
             let mut first_error = None;
             for handle in handles {

@@ -11,8 +11,8 @@
 //! The next batch is encoded while the last one lands; one more waits between them, so staging is bounded by three
 //! batches. Batches commit in the order in which they were staged.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -30,6 +30,7 @@ use crate::schema::{Schema, SchemaMode, SchemaRegistry, SchemaSettings};
 use crate::segment::BatchNumber;
 use crate::sink::{BatchContext, OutputFormat, SinkSettings};
 use crate::source::{Backlog, Source};
+use crate::threads::{self, Queue};
 
 /// How an episode ended well.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,15 +73,14 @@ pub fn run(
     // Whatever can fail comes before the source's thread, which only ends when the channel is closed.
     let lanes = Lanes::start(pipeline.agent.lanes, &pipeline.settings.name)?;
     let next = row(pipeline, started)?.staged.next();
-    let (staged_sender, staged) = mpsc::sync_channel::<BatchRow>(1);
-    std::thread::scope(|scope| {
+    let staged = Queue::new(1);
+    threads::scope(|scope| {
+        // Whatever ends this, the two threads learn of it.
+        let _over = Over(&channel, &staged);
         let source_channel = channel.clone();
         let once = pipeline.orders.once;
-        let reading = scope.spawn(move || source.run(&source_channel, once));
-        let landing = {
-            let committer = Arc::clone(&committer);
-            scope.spawn(move || land_staged(&committer, &staged))
-        };
+        let reading = scope.spawn("source", move || source.run(&source_channel, once));
+        let landing = scope.spawn("committer", || land_staged(&committer, &staged));
         let mut coordinator = Coordinator {
             pipeline,
             started,
@@ -89,7 +89,7 @@ pub fn run(
             channel: channel.clone(),
             lanes,
             open: None,
-            staged: Some(staged_sender),
+            staged: &staged,
             next,
             partitions: 1,
             ratio: 6.0,
@@ -100,13 +100,32 @@ pub fn run(
         };
         let ended = coordinator.run(|| landing.is_finished());
         channel.close();
-        coordinator.staged = None;
+        staged.close();
         drop(coordinator);
         let landed = join(landing.join());
         let read = join(reading.join().map(Ok));
         count_source(pipeline, &seen_backlog);
         landed.and(read).and(ended)
     })
+}
+
+/// Whoever would add to the queue learns that nobody takes from it any more.
+struct Closes<'a>(&'a Queue<BatchRow>);
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Ends an episode for its threads.
+struct Over<'a>(&'a Channel, &'a Queue<BatchRow>);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+        self.1.close();
+    }
 }
 
 /// What the source decided by itself goes into the report.
@@ -156,7 +175,7 @@ fn committer(
         memory: pipeline.memory / 2,
         tally: Arc::clone(&pipeline.tally),
         committed: row.committed.0.into(),
-        retiring: std::sync::Mutex::default(),
+        retiring: threads::Alone::default(),
         registrar: registrar.cloned(),
     })
 }
@@ -353,8 +372,10 @@ fn infer(pipeline: &Pipeline, schemas: &SchemaRegistry, source: &mut Source) -> 
     .map_err(Halt::Stopped)
 }
 
-fn land_staged(committer: &Committer, staged: &mpsc::Receiver<BatchRow>) -> Result<(), Halt> {
-    while let Ok(batch) = staged.recv() {
+/// Lands what is staged, batch by batch. Once it fails nothing more is taken.
+fn land_staged(committer: &Committer, staged: &Queue<BatchRow>) -> Result<(), Halt> {
+    let _over = Closes(staged);
+    while let Some(batch) = staged.receive() {
         committer.commit(&batch, true)?;
     }
     Ok(())
@@ -368,8 +389,8 @@ struct Coordinator<'a> {
     channel: Channel,
     lanes: Lanes,
     open: Option<OpenBatch>,
-    /// Taken away when the episode ends, which ends the committer's thread.
-    staged: Option<mpsc::SyncSender<BatchRow>>,
+    /// Closed when the episode ends, which ends the committer's thread.
+    staged: &'a Queue<BatchRow>,
     next: BatchNumber,
     /// Of the last batch: partitions open at its end, decoded bytes per encoded byte.
     partitions: u64,
@@ -579,9 +600,7 @@ impl Coordinator<'_> {
             files,
         };
         // If the committer has ended, the loop notices it next; the batch is staged and recovery takes it up.
-        if let Some(staged) = &self.staged {
-            let _ended = staged.send(batch);
-        }
+        let _ended = self.staged.send(batch);
         Ok(())
     }
 

@@ -1,8 +1,6 @@
 //! What a commit leaves to do: retire whole files, set torn ones aside, empty staging, write markers. Journaled, repeated until done,
 //! harmless to repeat, and never able to undo what landed.
 
-use std::sync::PoisonError;
-
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -48,15 +46,16 @@ impl Committer {
     ///
     /// Under `keep` this looks for kept files that are gone, which is a look at each: done at the start of an episode only.
     pub fn retire_committed(&self) -> Result<(), Halt> {
-        let _alone = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = self
-            .ports
-            .journal
-            .files_in(&self.pipeline, &[FileState::Committed])?;
-        for group in rows.chunks(RETIRE_GROUP) {
-            self.retire_group(group)?;
-        }
-        Ok(())
+        self.retiring.with(|| {
+            let rows = self
+                .ports
+                .journal
+                .files_in(&self.pipeline, &[FileState::Committed])?;
+            for group in rows.chunks(RETIRE_GROUP) {
+                self.retire_group(group)?;
+            }
+            Ok(())
+        })
     }
 
     /// What I6 forbids, for its broken variant alone.

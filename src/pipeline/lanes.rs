@@ -3,13 +3,12 @@
 //! The coordinator keeps a few megabytes of work with each lane, so that no lane waits for it, and no more, so that
 //! memory stays bounded and a roll does not wait long.
 
-use std::sync::mpsc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::Arc;
 
 use super::Halt;
 use crate::channel::SegmentData;
 use crate::sink::{BatchContext, Lane, LaneGauge, LaneResult, SinkError};
+use crate::threads::{self, Queue};
 
 /// Bytes of segments that may wait with one lane; one segment is always let in.
 const LANE_QUEUE_BYTES: usize = 2 << 20;
@@ -18,7 +17,6 @@ enum Work {
     Open(Box<BatchContext>, usize),
     Segment(Box<SegmentData>),
     Close,
-    Abandon,
 }
 
 enum Done {
@@ -31,43 +29,50 @@ enum Done {
         lane: usize,
         result: Box<LaneResult>,
     },
-    Abandoned,
     Failed(SinkError),
+    /// Its thread is gone.
+    Died,
 }
 
 struct Handle {
-    work: mpsc::Sender<Work>,
+    work: Arc<Queue<Work>>,
     queued: usize,
     gauge: LaneGauge,
     open: bool,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<threads::Own<()>>,
 }
 
 pub struct Lanes {
     handles: Vec<Handle>,
-    done: mpsc::Receiver<Done>,
+    done: Arc<Queue<Done>>,
 }
 
 impl Lanes {
     pub fn start(count: usize, pipeline: &str) -> Result<Self, Halt> {
-        let (done_sender, done) = mpsc::channel();
-        let mut handles = Vec::with_capacity(count);
+        // Bounded by bytes, in `give`.
+        let mut lanes = Self {
+            handles: Vec::with_capacity(count),
+            done: Arc::new(Queue::new(usize::MAX)),
+        };
         for lane in 0..count {
-            let (work, work_receiver) = mpsc::channel();
-            let done = done_sender.clone();
-            let thread = std::thread::Builder::new()
-                .name(format!("lane-{lane}-{pipeline}"))
-                .spawn(move || lane_thread(lane, &work_receiver, &done))
-                .map_err(|e| Halt::NotDone(format!("start a lane's thread: {e}")))?;
-            handles.push(Handle {
+            let work = Arc::new(Queue::new(usize::MAX));
+            let thread = {
+                let (work, done) = (Arc::clone(&work), Arc::clone(&lanes.done));
+                threads::spawn(&format!("lane-{lane}-{pipeline}"), move || {
+                    lane_thread(lane, &work, &done);
+                })
+            };
+            lanes.handles.push(Handle {
                 work,
                 queued: 0,
                 gauge: LaneGauge::default(),
                 open: false,
-                thread: Some(thread),
+                thread: Some(
+                    thread.map_err(|e| Halt::NotDone(format!("start a lane's thread: {e}")))?,
+                ),
             });
         }
-        Ok(Self { handles, done })
+        Ok(lanes)
     }
 
     pub fn count(&self) -> usize {
@@ -96,24 +101,21 @@ impl Lanes {
                 send(&handle.work, Work::Segment(Box::new(data)))?;
                 return Ok(u32::try_from(lane).unwrap_or(u32::MAX));
             }
-            self.wait(Duration::from_hours(1))?;
+            self.wait()?;
         }
     }
 
     /// Takes in what lanes have finished, without waiting.
     pub fn poll(&mut self) -> Result<(), Halt> {
-        while let Ok(done) = self.done.try_recv() {
+        while let Some(done) = self.done.try_receive() {
             self.note(done)?;
         }
         Ok(())
     }
 
-    fn wait(&mut self, timeout: Duration) -> Result<(), Halt> {
-        match self.done.recv_timeout(timeout) {
-            Ok(done) => self.note(done).map(|_| ()),
-            Err(mpsc::RecvTimeoutError::Timeout) => Ok(()),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(died()),
-        }
+    fn wait(&mut self) -> Result<Option<(usize, LaneResult)>, Halt> {
+        let done = self.done.receive().ok_or_else(died)?;
+        self.note(done)
     }
 
     fn note(&mut self, done: Done) -> Result<Option<(usize, LaneResult)>, Halt> {
@@ -131,8 +133,8 @@ impl Lanes {
                 handle.gauge = LaneGauge::default();
                 Ok(Some((lane, *result)))
             }
-            Done::Abandoned => Ok(None),
             Done::Failed(error) => Err(halt_of(error)),
+            Done::Died => Err(died()),
         }
     }
 
@@ -159,8 +161,7 @@ impl Lanes {
             open += 1;
         }
         while open > 0 {
-            let done = self.done.recv().map_err(|_| died())?;
-            if let Some((lane, result)) = self.note(done)? {
+            if let Some((lane, result)) = self.wait()? {
                 results[lane] = Some(result);
                 open -= 1;
             }
@@ -172,8 +173,7 @@ impl Lanes {
 impl Lanes {
     fn end(&mut self) {
         for handle in &self.handles {
-            // A lane that is gone needs no word.
-            let _gone = handle.work.send(Work::Abandon);
+            handle.work.close();
         }
         let threads: Vec<_> = self
             .handles
@@ -193,7 +193,7 @@ impl Drop for Lanes {
     }
 }
 
-fn send(work: &mpsc::Sender<Work>, item: Work) -> Result<(), Halt> {
+fn send(work: &Queue<Work>, item: Work) -> Result<(), Halt> {
     work.send(item).map_err(|_| died())
 }
 
@@ -209,9 +209,24 @@ pub(super) fn halt_of(error: SinkError) -> Halt {
     }
 }
 
-fn lane_thread(lane: usize, work: &mpsc::Receiver<Work>, done: &mpsc::Sender<Done>) {
+/// Says that the lane has died unless it ended well.
+struct Alive<'a>(&'a Queue<Work>, &'a Queue<Done>);
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+        if std::thread::panicking() && !threads::is_dying() {
+            // Closed: nobody asks any more.
+            let _closed = self.1.send(Done::Died);
+        }
+    }
+}
+
+/// Works until its queue is closed or something fails.
+fn lane_thread(lane: usize, work: &Queue<Work>, done: &Queue<Done>) {
+    let _alive = Alive(work, done);
     let mut open: Option<Lane> = None;
-    while let Ok(item) = work.recv() {
+    while let Some(item) = work.receive() {
         let answer = match item {
             Work::Open(context, memory) => {
                 match Lane::open(*context, u32::try_from(lane).unwrap_or(u32::MAX), memory) {
@@ -241,10 +256,6 @@ fn lane_thread(lane: usize, work: &mpsc::Receiver<Work>, done: &mpsc::Sender<Don
                 Some(Err(error)) => Done::Failed(error),
                 None => continue,
             },
-            Work::Abandon => {
-                let _answer = done.send(Done::Abandoned);
-                return;
-            }
         };
         let failed = matches!(answer, Done::Failed(_));
         if done.send(answer).is_err() || failed {

@@ -13,6 +13,7 @@ use super::committer::Committer;
 use crate::crash;
 use crate::journal::{BatchRow, PartitionWork};
 use crate::naming::LakePath;
+use crate::threads;
 
 /// Markers written at once.
 const THREADS: usize = 4;
@@ -32,9 +33,9 @@ impl Committer {
             }
             Ok(())
         };
-        std::thread::scope(|scope| {
-            let threads = THREADS.min(landed.len());
-            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads::scope(|scope| {
+            let count = THREADS.min(landed.len());
+            let handles: Vec<_> = (0..count).map(|_| scope.spawn("marker", work)).collect();
             let mut first_error = None;
             for handle in handles {
                 let died = || Err(Halt::Bug("a thread that writes markers died".into()));

@@ -1,7 +1,8 @@
 //! The wish to stop, shared by everything that waits.
 
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::threads::Monitor;
 
 #[derive(Default)]
 struct State {
@@ -10,27 +11,34 @@ struct State {
 }
 
 #[derive(Default)]
-pub struct Stop {
-    state: Mutex<State>,
-    changed: Condvar,
+pub struct Stop(Monitor<State>);
+
+impl State {
+    fn reason(&self) -> Option<String> {
+        if self.reason.is_some() {
+            return self.reason.clone();
+        }
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Some("the deadline came".to_owned()),
+            _ => None,
+        }
+    }
 }
 
 impl Stop {
     /// The first reason stays.
     pub fn set(&self, reason: &str) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         if state.reason.is_none() {
             state.reason = Some(reason.to_owned());
         }
-        self.changed.notify_all();
+        drop(state);
+        self.0.changed();
     }
 
     /// From this moment on the wish holds by itself.
     pub fn set_deadline(&self, deadline: Instant) {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .deadline = Some(deadline);
+        self.0.lock().deadline = Some(deadline);
     }
 
     #[must_use]
@@ -40,36 +48,18 @@ impl Stop {
 
     #[must_use]
     pub fn reason(&self) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.reason.is_some() {
-            return state.reason.clone();
-        }
-        match state.deadline {
-            Some(deadline) if Instant::now() >= deadline => Some("the deadline came".to_owned()),
-            _ => None,
-        }
+        self.0.lock().reason()
     }
 
     /// Waits; true as soon as the wish holds.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> bool {
-        let end = Instant::now() + timeout;
-        loop {
-            if self.is_set() {
-                return true;
-            }
-            let now = Instant::now();
-            if now >= end {
-                return false;
-            }
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let until = state.deadline.map_or(end, |deadline| deadline.min(end));
-            if state.reason.is_none() && until > now {
-                let _unused = self
-                    .changed
-                    .wait_timeout(state, until - now)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
-        }
+        let deadline = self.0.lock().deadline;
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.map_or(timeout, |left| left.min(timeout));
+        self.0
+            .wait_while(Some(timeout), |state| state.reason().is_none())
+            .reason()
+            .is_some()
     }
 }

@@ -436,6 +436,9 @@ impl Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
+        if crate::threads::is_dying() {
+            return;
+        }
         for (path, _) in &self.complete {
             // As for a file that was never complete.
             drop(std::fs::remove_file(path));

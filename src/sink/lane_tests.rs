@@ -123,6 +123,7 @@ fn segment(name: &str, from: u64, text: &str) -> SegmentData {
             record_bytes_max: 16 << 20,
             decoded_bytes_max: 1 << 40,
             depth_max: 128,
+            segment_bytes: crate::format::frame::SEGMENT_BYTES,
         },
     };
     let stat = FileStat {

@@ -99,7 +99,7 @@ impl Write for StagedFile {
 
 impl Drop for StagedFile {
     fn drop(&mut self) {
-        if !self.kept {
+        if !self.kept && !crate::threads::is_dying() {
             // Staging is garbage until its batch is staged (I7): what cannot be removed now is swept at the next start.
             drop(std::fs::remove_file(&self.path));
         }

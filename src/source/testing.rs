@@ -60,6 +60,7 @@ pub(super) fn settings() -> SourceSettings {
             record_bytes_max: 1 << 20,
             decoded_bytes_max: 0,
             depth_max: 128,
+            segment_bytes: crate::format::frame::SEGMENT_BYTES,
         },
         path_columns: String::new(),
         history: None,

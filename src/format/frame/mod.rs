@@ -176,7 +176,7 @@ impl Framer {
     /// same; a segment ends at `resume` exactly, or [`Self::misframed`] says that it cannot.
     /// `size`: a guess at the stream's bytes.
     pub fn new(settings: &ReadingSettings, resume: u64, size: u64) -> Self {
-        Self::with_segment_bytes(settings, resume, size, SEGMENT_BYTES)
+        Self::with_segment_bytes(settings, resume, size, settings.segment_bytes)
     }
 
     fn with_segment_bytes(

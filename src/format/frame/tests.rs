@@ -19,6 +19,7 @@ fn settings(format: InputFormat, record_bytes_max: u64) -> ReadingSettings {
         record_bytes_max,
         decoded_bytes_max: 0,
         depth_max: 128,
+        segment_bytes: crate::format::frame::SEGMENT_BYTES,
     }
 }
 

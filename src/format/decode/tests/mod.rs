@@ -66,6 +66,7 @@ fn context(format: InputFormat) -> FileContext {
             record_bytes_max: 16 << 20,
             decoded_bytes_max: 0,
             depth_max: 128,
+            segment_bytes: crate::format::frame::SEGMENT_BYTES,
         },
     }
 }
