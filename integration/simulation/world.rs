@@ -116,6 +116,7 @@ struct State {
     chance: Chance,
     fates: Box<dyn Fates>,
     calls: u64,
+    shapes: Vec<Shape>,
     /// What happened since the run began, as words; kept only if `keeps_words`.
     words: Vec<String>,
     keeps_words: bool,
@@ -145,6 +146,7 @@ impl World {
             chance: Chance::new(seed),
             fates,
             calls: 0,
+            shapes: Vec::new(),
             words: Vec::new(),
             keeps_words: false,
             hash: 0,
@@ -174,6 +176,7 @@ impl World {
             } else {
                 let number = state.calls;
                 state.calls += 1;
+                state.shapes.push(shape);
                 let State { fates, chance, .. } = &mut *state;
                 let fate = fates.fate(number, shape, chance);
                 state.note(operation, subject, fate);
@@ -265,6 +268,16 @@ impl World {
     /// The next process begins.
     pub fn revive(&self) {
         self.state().dead = false;
+    }
+
+    /// Other fates from here on.
+    pub fn fates(&self, fates: Box<dyn Fates>) {
+        self.state().fates = fates;
+    }
+
+    /// Of all calls so far.
+    pub fn take_shapes(&self) -> Vec<Shape> {
+        std::mem::take(&mut self.state().shapes)
     }
 
     pub fn keep_words(&self) {

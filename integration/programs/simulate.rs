@@ -1,0 +1,84 @@
+//! `make sim`: exhaustive single and double crashes on every lake, then seeds by chance.
+//!
+//! `SEED=n` shows one seed's run, call by call. `RUNS=n` is how many seeds are run (default 5,000), `FROM=n` the first.
+//! `DOUBLE=0` leaves double crashes out, which take longest.
+
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../simulation/mod.rs"]
+mod simulation;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use simulation::driver::{Place, run};
+use simulation::plan::Plan;
+use simulation::search::{Sum, modes, pairs, sampled, singles};
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(e) => {
+            eprintln!("{name}=`{text}`: {e}");
+            std::process::exit(2);
+        }
+    }
+}
+
+fn show(seed: u64) -> ExitCode {
+    let plan = Plan::of(seed);
+    println!("{plan:#?}");
+    let outcome = run(&plan, &Place::new(), true);
+    for word in &outcome.words {
+        println!("{word}");
+    }
+    for violation in &outcome.violations {
+        println!("VIOLATION {violation}");
+    }
+    println!(
+        "runs 1, distinct 1, crashes {}, violations {}",
+        outcome.deaths,
+        outcome.violations.len()
+    );
+    ExitCode::from(u8::from(!outcome.violations.is_empty()))
+}
+
+fn main() -> ExitCode {
+    if let Some(seed) = number("SEED") {
+        return show(seed);
+    }
+    let mut total = Sum::default();
+    let mut add = |what: &str, work: &dyn Fn() -> Sum| {
+        let start = Instant::now();
+        let sum = work();
+        println!(
+            "{what}: {} runs, {} crashes, {} faults, {} idle, {} violations, {:.0} s",
+            sum.runs,
+            sum.crashes,
+            sum.faults,
+            sum.idle,
+            sum.violations.len(),
+            start.elapsed().as_secs_f64()
+        );
+        for violation in &sum.violations {
+            println!("VIOLATION {violation}");
+        }
+        total.merge(sum);
+    };
+    let modes = modes();
+    add("every fate of every call", &|| singles(&modes));
+    if number("DOUBLE") != Some(0) {
+        for mode in &modes {
+            let name = format!(
+                "every two crashes, {:?}, {:?}, payload {}, power {}",
+                mode.lake, mode.setting.retire, mode.setting.payload, mode.power
+            );
+            add(&name, &|| pairs(std::slice::from_ref(mode)));
+        }
+    }
+    let from = number("FROM").unwrap_or(1);
+    let runs = number("RUNS").unwrap_or(5000);
+    add("seeds by chance", &|| sampled(from..from + runs, |_| {}));
+    println!("{}", total.line());
+    ExitCode::from(u8::from(!total.violations.is_empty()))
+}

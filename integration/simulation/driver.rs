@@ -1,0 +1,490 @@
+//! One run: processes begin, land, are struck, die, and begin again, until all is drained and nothing strikes any more.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lakeward::clock::Clock;
+use lakeward::config::{Config, load};
+use lakeward::journal::Journal;
+use lakeward::journal::sqlite::SqliteJournal;
+use lakeward::pipeline::{Halt, Orders, Pipeline, Ports, Stop, Tally};
+use lakeward::segment::JournalId;
+use lakeward::spool::Retire;
+
+use super::checker::{Checker, Dropped};
+use super::fates::Kind as NoFate;
+use super::journal::{FaultyJournal, MemoryStore};
+use super::lake::{Kind as LakeKind, LakeStore, Options, SimLake, tear_directory};
+use super::plan::{Act, JournalKind, Plan, Setting};
+use super::records;
+use super::spool::{SimSpool, SpoolDisk};
+use super::turns::{Ended, Schedule};
+use super::world::{Fates, Shape, World};
+
+const PIPELINE: &str = "sim";
+
+/// Processes of one run at most, before the weather clears.
+const LIVES_MAX: u32 = 30;
+
+/// Processes that a run may need once nothing strikes any more: one recovers, one lands, and files that had to wait for what another
+/// landed take one more.
+const LAST_LIVES: u32 = 6;
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    pub trace: u64,
+    pub calls: u64,
+    pub faults: u64,
+    pub deaths: u64,
+    pub batches: usize,
+    pub files: usize,
+    /// Of the calls, in their order: where an exhaustive search strikes.
+    pub shapes: Vec<Shape>,
+    pub violations: Vec<String>,
+    pub words: Vec<String>,
+}
+
+/// Where a run keeps what has to be real files: staging, and SQLite's journal. On memory, where there is such a place.
+pub struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
+        };
+        Self {
+            dir: dir.expect("a directory"),
+        }
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.dir.path().join("staging")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn clear(&self) {
+        for dir in [self.staging(), self.state()] {
+            let _absent = std::fs::remove_dir_all(&dir);
+            std::fs::create_dir_all(&dir).expect("a directory");
+        }
+    }
+}
+
+/// The simulated clock.
+struct SimClock(World);
+
+impl Clock for SimClock {
+    fn now_ns(&self) -> i64 {
+        self.0.now_ns()
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.0.elapsed_ns())
+    }
+}
+
+/// What outlives a process, and who looks at it.
+struct Stage {
+    plan: Plan,
+    world: World,
+    lake: Arc<LakeStore>,
+    disk: Arc<SpoolDisk>,
+    checker: Checker,
+    drops: Vec<Dropped>,
+    acts: std::collections::VecDeque<(u64, Act)>,
+    staging: PathBuf,
+}
+
+type Shared = Arc<Mutex<Stage>>;
+
+fn lock(stage: &Shared) -> std::sync::MutexGuard<'_, Stage> {
+    stage.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    place: &'a Place,
+    world: World,
+    stage: Shared,
+    lake: Arc<LakeStore>,
+    disk: Arc<SpoolDisk>,
+    memory: MemoryStore,
+    clock: Arc<dyn Clock>,
+}
+
+/// Runs a plan in which what its weather says befalls the calls.
+pub fn run(plan: &Plan, place: &Place, keep_words: bool) -> Outcome {
+    run_with(plan, Box::new(plan.weather.clone()), place, keep_words)
+}
+
+/// Runs a plan with other fates than its weather's.
+pub fn run_with(plan: &Plan, fates: Box<dyn Fates>, place: &Place, keep_words: bool) -> Outcome {
+    place.clear();
+    let world = World::new(plan.seed, fates);
+    if keep_words {
+        world.keep_words();
+    }
+    let lake = LakeStore::new(plan.lake, lake_options(plan, place));
+    let disk = SpoolDisk::new(world.clone());
+    let stage = Stage {
+        plan: plan.clone(),
+        world: world.clone(),
+        lake: Arc::clone(&lake),
+        disk: Arc::clone(&disk),
+        checker: Checker::new(Arc::clone(&lake), plan.setting.weak),
+        drops: Vec::new(),
+        acts: plan.acts.iter().cloned().collect(),
+        staging: place.staging(),
+    };
+    let run = Run {
+        plan,
+        place,
+        clock: Arc::new(SimClock(world.clone())),
+        stage: Arc::new(Mutex::new(stage)),
+        memory: MemoryStore::default(),
+        lake,
+        disk,
+        world,
+    };
+    run.all()
+}
+
+fn lake_options(plan: &Plan, place: &Place) -> Options {
+    let base = if plan.setting.weak {
+        Options::weak()
+    } else {
+        Options::default()
+    };
+    Options {
+        identity: "simulated".into(),
+        staging: place.staging(),
+        short_probe: true,
+        dirs_not_synced: plan.broken == "lake-dirs-not-synced",
+        ancestors_not_synced: plan.broken == "lake-ancestors-not-synced",
+        never_made_durable: plan.broken == "lake-never-made-durable",
+        shared_temporary_name: plan.broken == "lake-shared-temporary-name",
+        page: 3,
+        block_bytes: 150,
+        multipart_bytes: 150,
+        part_bytes: 100,
+        ..base
+    }
+}
+
+impl Run<'_> {
+    fn all(&self) -> Outcome {
+        let stage = Arc::clone(&self.stage);
+        self.world
+            .watch(Some(Arc::new(move |world| lock(&stage).step(world))));
+        lock(&self.stage).step(&self.world);
+        let mut setting = &self.plan.setting;
+        let mut life = 0;
+        let mut drained = false;
+        while life < LIVES_MAX && !drained {
+            life += 1;
+            let ended = self.life(setting);
+            drained = matches!(ended, Ended::Returned(Ok(()))) && lock(&self.stage).acts.is_empty();
+            self.after(&ended);
+            if let Some(changed) = &self.plan.changed {
+                setting = changed;
+            }
+        }
+        self.world.fates(Box::new(NoFate));
+        self.finish(setting)
+    }
+
+    /// Nothing strikes any more: all is drained, and draining it again changes nothing.
+    fn finish(&self, setting: &Setting) -> Outcome {
+        let mut last = String::new();
+        let mut quiet = false;
+        for _ in 0..LAST_LIVES {
+            lock(&self.stage).do_rest();
+            match self.life(setting) {
+                Ended::Returned(Ok(())) => {
+                    quiet = true;
+                    if lock(&self.stage).acts.is_empty() {
+                        break;
+                    }
+                }
+                other => {
+                    quiet = false;
+                    last = format!("{other:?}");
+                }
+            }
+        }
+        let mut violations = Vec::new();
+        if quiet {
+            let before = self.landed();
+            // I8: recovery once more is recovery once.
+            if !matches!(self.life(setting), Ended::Returned(Ok(()))) || self.landed() != before {
+                violations.push("I8: running once more changed the lake".to_owned());
+            }
+        } else {
+            violations.push(format!("it does not come to an end: {last}"));
+        }
+        self.world.watch(None);
+        let mut stage = lock(&self.stage);
+        let drops = stage.drops.clone();
+        stage.checker.end(&drops);
+        violations.extend(stage.checker.violations.iter().cloned());
+        Outcome {
+            trace: self.world.trace(),
+            calls: self.world.calls(),
+            faults: self.world.faults(),
+            deaths: self.world.deaths(),
+            batches: stage.checker.batches(),
+            files: drops.len(),
+            shapes: self.world.take_shapes(),
+            violations,
+            words: self.world.take_words(),
+        }
+    }
+
+    fn landed(&self) -> Vec<(String, usize)> {
+        self.lake
+            .visible()
+            .into_iter()
+            .filter(|(path, _)| !path.starts_with("_lakeward/probe/"))
+            .map(|(path, bytes)| (path, bytes.len()))
+            .collect()
+    }
+
+    /// One process from its start to its end.
+    fn life(&self, setting: &Setting) -> Ended<Result<(), Halt>> {
+        self.world.revive();
+        self.world.note("a process begins");
+        let schedule = Schedule::new(self.world.clone(), self.plan.switches, self.plan.broken);
+        schedule.run(|| self.process(setting))
+    }
+
+    fn process(&self, setting: &Setting) -> Result<(), Halt> {
+        let config = self.config(setting);
+        let pipeline = Arc::new(config.pipelines[0].clone());
+        let world = &self.world;
+        let journal = self.journal()?;
+        let spool = SimSpool::new(&self.disk, world.clone(), pipeline.source.spool.clone());
+        let ports = Ports {
+            clock: Arc::clone(&self.clock),
+            journal,
+            lake: Arc::new(SimLake::new(&self.lake, world.clone())),
+            spool: Arc::new(spool),
+            catalog: None,
+        };
+        let pipeline = Arc::new(Pipeline {
+            settings: pipeline,
+            agent: Arc::new(config.agent.clone()),
+            ports,
+            orders: Orders {
+                once: true,
+                stop: Arc::new(Stop::default()),
+                rewind: Arc::new(AtomicBool::new(false)),
+            },
+            tally: Arc::new(Tally::new(PIPELINE, false)),
+            memory: config.agent.memory,
+            staging_dir: self.place.staging(),
+        });
+        pipeline.run()
+    }
+
+    fn journal(&self) -> Result<Arc<dyn Journal>, Halt> {
+        let id = JournalId(0x51d0_0000_0000_0001);
+        let world = self.world.clone();
+        Ok(match self.plan.journal {
+            JournalKind::Memory => {
+                let journal = self.memory.open(Arc::clone(&self.clock), id)?;
+                Arc::new(FaultyJournal::new(world, journal))
+            }
+            JournalKind::Sqlite => {
+                let journal =
+                    SqliteJournal::open_as(&self.place.state(), Arc::clone(&self.clock), id)?;
+                Arc::new(FaultyJournal::new(world, journal))
+            }
+        })
+    }
+
+    fn config(&self, setting: &Setting) -> Config {
+        let path = self.place.dir.path().join("lakeward.toml");
+        std::fs::write(&path, toml(setting, self.plan.lake)).expect("a configuration");
+        let mut config = load(&path).expect("a configuration");
+        config.pipelines[0].source.reading.segment_bytes = setting.segment_bytes;
+        config
+    }
+
+    /// What the death of a process does to what it leaves.
+    fn after(&self, ended: &Ended<Result<(), Halt>>) {
+        let died = matches!(ended, Ended::Died | Ended::Stuck);
+        if matches!(ended, Ended::Stuck) {
+            let stuck = "everybody waits for somebody".to_owned();
+            lock(&self.stage).checker.violations.push(stuck);
+        }
+        if let Ended::Returned(Err(Halt::Bug(text))) = ended {
+            let text = format!("a bug: {text}");
+            lock(&self.stage).checker.violations.push(text);
+        }
+        self.lake.process_died();
+        if !died {
+            return;
+        }
+        let often = self.plan.power_once_in;
+        if often > 0 && self.world.below(often) == 0 {
+            self.world.note("the power goes");
+            self.lake.power_cut(&self.world);
+            self.disk.power_cut(&self.world);
+            if self.plan.lake != LakeKind::Local {
+                tear_directory(&self.world, &self.place.staging());
+            }
+        }
+    }
+}
+
+fn toml(setting: &Setting, lake: LakeKind) -> String {
+    let lake = match lake {
+        LakeKind::Local => "type = \"fs\"\nroot = \"lake\"".to_owned(),
+        LakeKind::Hdfs => {
+            "type = \"hdfs\"\nname_node = \"hdfs://127.0.0.1:1\"\nroot = \"/lake\"".to_owned()
+        }
+        LakeKind::S3 => format!(
+            "type = \"s3\"\nbucket = \"b\"\nendpoint = \"http://127.0.0.1:1\"\nconditional_writes = {}",
+            !setting.weak
+        ),
+    };
+    let (retire, more) = match setting.retire {
+        Retire::Rename => ("rename", ""),
+        Retire::Move => ("move", "retire_dir = \"retired\"\n"),
+        Retire::Delete => ("delete", ""),
+        Retire::Keep => ("keep", ""),
+    };
+    let (format, compression) = if setting.parquet {
+        ("parquet", "zstd")
+    } else {
+        ("ndjson", "none")
+    };
+    let journal = if setting.payload {
+        "payload"
+    } else {
+        "offsets"
+    };
+    let (lanes, path, records) = (setting.lanes, setting.path, setting.roll_records);
+    format!(
+        r#"
+[agent]
+state_dir = "state"
+lanes = {lanes}
+free_bytes_min = 0
+[lake]
+{lake}
+[[pipeline]]
+name = "{PIPELINE}"
+[pipeline.source]
+path = "spool"
+order = "name"
+ready_after = "0s"
+retire = "{retire}"
+{more}[pipeline.channel]
+journal = "{journal}"
+[pipeline.schema]
+columns = {{ id = "string", day = "string" }}
+[pipeline.sink]
+path = "{path}"
+format = "{format}"
+compression = "{compression}"
+rejects_max = 1000
+[pipeline.sink.roll]
+records = {records}
+"#
+    )
+}
+
+impl Stage {
+    /// Before each call of the program: what others do meanwhile, and what a reader sees.
+    fn step(&mut self, world: &World) {
+        while let Some((at, _)) = self.acts.front() {
+            if *at > world.calls() {
+                break;
+            }
+            if let Some((_, act)) = self.acts.pop_front() {
+                self.act(&act);
+            }
+        }
+        self.checker.look();
+        for path in self.disk.take_retired() {
+            self.left(&path);
+        }
+    }
+
+    /// What had not happened yet when all was drained.
+    fn do_rest(&mut self) {
+        while let Some((_, act)) = self.acts.pop_front() {
+            self.act(&act);
+        }
+    }
+
+    fn left(&mut self, bytes: &[u8]) {
+        // A drop that was sent again is skipped on the word of the first.
+        if let Some(dropped) = self.drops.iter().rev().find(|d| d.bytes == bytes) {
+            let dropped = dropped.clone();
+            if !dropped.touched {
+                self.checker.left_the_spool(&dropped);
+            }
+        }
+    }
+
+    fn act(&mut self, act: &Act) {
+        self.world.note(&format!("{act:?}"));
+        match act {
+            Act::Drop {
+                path,
+                records,
+                broken,
+                synced,
+            } => {
+                let number = self.drops.len();
+                let dropped = dropped(number, path, *records, *broken);
+                self.disk.drop_file(path, &dropped.bytes, *synced);
+                self.drops.push(dropped);
+            }
+            Act::Jump { seconds } => self.world.jump(seconds * 1_000_000_000),
+            Act::Deliver => {
+                self.lake.deliver(&self.world);
+            }
+            Act::EmptyStaging => empty(&self.staging),
+            _ => {}
+        }
+    }
+}
+
+fn dropped(number: usize, path: &str, records: u64, broken: u64) -> Dropped {
+    let mut text = String::new();
+    let mut ids = Vec::new();
+    for at in 0..records {
+        if at < broken {
+            text += &records::broken_line(number, at);
+        } else {
+            text += &records::line(number, at);
+        }
+        ids.push(format!("{number}-{at}"));
+    }
+    Dropped {
+        path: path.to_owned(),
+        bytes: text.into_bytes(),
+        ids,
+        touched: false,
+    }
+}
+
+fn empty(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let _gone = std::fs::remove_file(entry.path());
+    }
+}

@@ -1,0 +1,78 @@
+//! The records that producers drop, and those that a reader finds in the lake.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use parquet::file::reader::{FileReader, SerializedFileReader};
+
+/// A whole record of a drop.
+pub fn line(drop: usize, number: u64) -> String {
+    // Three days, so that batches have several partitions.
+    format!("{{\"id\":\"{drop}-{number}\",\"day\":\"d{}\"}}\n", number % 3)
+}
+
+/// One that cannot be decoded, and so is to be found among the rejects.
+pub fn broken_line(drop: usize, number: u64) -> String {
+    format!("{{\"id\":\"{drop}-{number}\", broken\n")
+}
+
+/// Records by their ids, with how often each was found.
+pub type Found = BTreeMap<String, u64>;
+
+/// The ids in a data or reject file of the lake, by its name.
+///
+/// # Errors
+/// It is no whole file of its kind.
+pub fn ids(path: &str, bytes: &[u8]) -> Result<Vec<String>, String> {
+    if path.ends_with(".parquet") {
+        return parquet_ids(bytes);
+    }
+    let mut text = String::new();
+    if path.ends_with(".gz") {
+        flate2::read::MultiGzDecoder::new(bytes)
+            .read_to_string(&mut text)
+            .map_err(|e| e.to_string())?;
+    } else {
+        bytes
+            .iter()
+            .copied()
+            .collect::<Vec<u8>>()
+            .as_slice()
+            .read_to_string(&mut text)
+            .map_err(|e| e.to_string())?;
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        return Err("its last line has no end".into());
+    }
+    text.lines().map(id_of).collect()
+}
+
+fn id_of(line: &str) -> Result<String, String> {
+    let value: serde_json::Value =
+        serde_json::from_str(line).map_err(|e| format!("`{line}`: {e}"))?;
+    let id = |text: &str| {
+        let id = text.split("\"id\":\"").nth(1)?.split('"').next()?;
+        Some(id.to_owned())
+    };
+    // A reject shows the record as it was dropped.
+    let found = match value.get("raw") {
+        Some(raw) => raw.as_str().and_then(id),
+        None => value.get("id").and_then(|id| Some(id.as_str()?.to_owned())),
+    };
+    found.ok_or_else(|| format!("`{line}` is no record of ours"))
+}
+
+fn parquet_ids(bytes: &[u8]) -> Result<Vec<String>, String> {
+    let bytes = bytes::Bytes::copy_from_slice(bytes);
+    let reader = SerializedFileReader::new(bytes).map_err(|e| e.to_string())?;
+    let mut ids = Vec::new();
+    for row in reader.get_row_iter(None).map_err(|e| e.to_string())? {
+        let row = row.map_err(|e| e.to_string())?;
+        let id = row
+            .get_column_iter()
+            .find(|(name, _)| *name == "id")
+            .map(|(_, value)| value.to_string().trim_matches('"').to_owned());
+        ids.push(id.ok_or("a row without id")?);
+    }
+    Ok(ids)
+}
