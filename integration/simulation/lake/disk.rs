@@ -223,8 +223,12 @@ impl Disk {
 
     /// Staging's names are from now on what they are.
     pub fn sync_staging(&mut self, dir: &Path) -> io::Result<()> {
-        self.staging.ghosts.retain(|path, _| path.parent() != Some(dir));
-        self.staging.names.retain(|path, _| path.parent() != Some(dir));
+        self.staging
+            .ghosts
+            .retain(|path, _| path.parent() != Some(dir));
+        self.staging
+            .names
+            .retain(|path, _| path.parent() != Some(dir));
         for path in files_in(dir)? {
             if let Some(stamp) = stamp(&path) {
                 self.staging.names.insert(path, stamp);
@@ -337,7 +341,9 @@ impl Disk {
         let back: Vec<PathBuf> = self.staging.contents.keys().cloned().collect();
         let is_kept = |path: &Path, kept: &BTreeMap<PathBuf, Stamp>| {
             back.iter().any(|known| known == path)
-                || kept.get(path).is_some_and(|known| Some(*known) == stamp(path))
+                || kept
+                    .get(path)
+                    .is_some_and(|known| Some(*known) == stamp(path))
         };
         tear_real(
             world,

@@ -54,16 +54,16 @@ impl Client {
     }
 
     fn request(&self, operation: &str, subject: &str, request: Request) -> Result<u64, Fault> {
-        let answer: Answer = self
-            .port
-            .turn(operation, subject, Shape::Remote, |part| match part {
-                Part::All => Some(self.names(|names| names.perform(request))),
-                Part::Late => {
-                    self.names(|names| names.send_late(request));
-                    None
-                }
-                Part::None | Part::Half => None,
-            })?;
+        let answer: Answer =
+            self.port
+                .turn(operation, subject, Shape::Remote, |part| match part {
+                    Part::All => Some(self.names(|names| names.perform(request))),
+                    Part::Late => {
+                        self.names(|names| names.send_late(request));
+                        None
+                    }
+                    Part::None | Part::Half => None,
+                })?;
         Ok(answer?)
     }
 
@@ -145,21 +145,21 @@ impl Client {
             file,
             bytes: bytes.to_vec(),
         };
-        let answer = self
-            .port
-            .turn("write block", path, Shape::RemoteParts, |part| match part {
-                Part::All => Some(self.names(|names| names.perform(write(block)))),
-                Part::Half => {
-                    let half = &block[..block.len() / 2];
-                    let _nobody_hears = self.names(|names| names.perform(write(half)));
-                    None
-                }
-                Part::Late => {
-                    self.names(|names| names.send_late(write(block)));
-                    None
-                }
-                Part::None => None,
-            })?;
+        let answer =
+            self.port
+                .turn("write block", path, Shape::RemoteParts, |part| match part {
+                    Part::All => Some(self.names(|names| names.perform(write(block)))),
+                    Part::Half => {
+                        let half = &block[..block.len() / 2];
+                        let _nobody_hears = self.names(|names| names.perform(write(half)));
+                        None
+                    }
+                    Part::Late => {
+                        self.names(|names| names.send_late(write(block)));
+                        None
+                    }
+                    Part::None => None,
+                })?;
         answer?;
         Ok(())
     }
@@ -202,12 +202,7 @@ impl Client {
     }
 
     /// Renames a closed file to its final name. What is not known of a rename's fate is looked at before it is repeated.
-    fn place(
-        &self,
-        temporary: &str,
-        path: &str,
-        backoff: &mut Backoff,
-    ) -> Result<Placed, Fault> {
+    fn place(&self, temporary: &str, path: &str, backoff: &mut Backoff) -> Result<Placed, Fault> {
         loop {
             let rename = Request::Rename {
                 from: temporary.to_owned(),
@@ -394,7 +389,9 @@ fn is_for(candidate: &str, name: &str) -> bool {
         && candidate
             .strip_prefix('.')
             .and_then(|rest| rest.strip_prefix(name))
-            .is_some_and(|rest| rest.len() == ".0123456789abcdef.tmp".len() && rest.starts_with('.'))
+            .is_some_and(|rest| {
+                rest.len() == ".0123456789abcdef.tmp".len() && rest.starts_with('.')
+            })
 }
 
 /// Temporary names taken by an earlier try of ours, and directories that somebody tidies up, pass with another name.

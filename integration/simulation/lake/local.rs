@@ -11,8 +11,8 @@ use lakeward::segment::JournalId;
 
 use super::super::world::{Part, Shape};
 use super::disk::{Disk, Found, ROOT};
-use super::port::{Fault, FaultKind, Port, copy_of, error, save};
 use super::lock;
+use super::port::{Fault, FaultKind, Port, copy_of, error, save};
 
 pub struct Client {
     port: Port,
@@ -145,13 +145,7 @@ impl Client {
     }
 
     /// Writes and syncs a file that is new.
-    fn write_new(
-        &self,
-        dir: &Dir,
-        name: &str,
-        whole: &str,
-        contents: &[u8],
-    ) -> Result<(), Fault> {
+    fn write_new(&self, dir: &Dir, name: &str, whole: &str, contents: &[u8]) -> Result<(), Fault> {
         let file = self
             .port
             .atomic("open new", whole, || {
@@ -177,8 +171,7 @@ impl Client {
 
     fn rename_temporary(&self, dir: &Dir, name: &str, path: &LakePath) -> Result<Renamed, Fault> {
         self.port.atomic("rename", path.as_str(), || {
-            let done =
-                self.disk(|disk| disk.rename_new(dir.id, name, path.name(), path.as_str()));
+            let done = self.disk(|disk| disk.rename_new(dir.id, name, path.name(), path.as_str()));
             renamed(done)
         })
     }
@@ -316,7 +309,10 @@ impl Client {
     }
 
     fn length(&self, file: u64) -> u64 {
-        self.disk(|disk| disk.contents(file).map_or(0, |contents| contents.len() as u64))
+        self.disk(|disk| {
+            disk.contents(file)
+                .map_or(0, |contents| contents.len() as u64)
+        })
     }
 }
 

@@ -145,15 +145,11 @@ pub enum Deed {
     /// Nothing had this name.
     Written,
     /// A client wrote over what was there.
-    Replaced {
-        same_bytes: bool,
-    },
+    Replaced { same_bytes: bool },
     /// A client took it away.
     Deleted,
     /// It was not synced when the power went: gone, or torn.
-    LostPower {
-        torn: bool,
-    },
+    LostPower { torn: bool },
 }
 
 /// What a store tells the checker.
@@ -181,9 +177,9 @@ pub fn is_temporary(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let stem = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp"));
     stem.is_some_and(|stem| {
-        stem.rsplit(['.', '-'])
-            .next()
-            .is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+        stem.rsplit(['.', '-']).next().is_some_and(|digits| {
+            digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit())
+        })
     })
 }
 

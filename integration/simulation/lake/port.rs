@@ -200,8 +200,7 @@ impl Port {
 
     pub fn probe_path(&self) -> Result<LakePath, LakeError> {
         let path = format!("_lakeward/probe/{:016x}", self.attempt());
-        LakePath::new(&path)
-            .map_err(|message| error("probe", &path, Fault::permanent(message)))
+        LakePath::new(&path).map_err(|message| error("probe", &path, Fault::permanent(message)))
     }
 }
 

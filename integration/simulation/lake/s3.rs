@@ -39,16 +39,16 @@ impl Client {
     }
 
     fn request(&self, operation: &str, subject: &str, request: Request) -> Result<u64, Fault> {
-        let answer: Answer = self
-            .port
-            .turn(operation, subject, Shape::Remote, |part| match part {
-                Part::All => Some(self.bucket(|bucket| bucket.perform(request))),
-                Part::Late => {
-                    self.bucket(|bucket| bucket.send_late(request));
-                    None
-                }
-                Part::None | Part::Half => None,
-            })?;
+        let answer: Answer =
+            self.port
+                .turn(operation, subject, Shape::Remote, |part| match part {
+                    Part::All => Some(self.bucket(|bucket| bucket.perform(request))),
+                    Part::Late => {
+                        self.bucket(|bucket| bucket.send_late(request));
+                        None
+                    }
+                    Part::None | Part::Half => None,
+                })?;
         Ok(answer?)
     }
 

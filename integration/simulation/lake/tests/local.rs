@@ -12,7 +12,11 @@ fn after_power_cut(seed: u64, options: &Options, renames: impl Fn(&Rig)) -> (boo
         landed.as_deref().is_none_or(|found| found == CONTENTS),
         "it was synced before it was renamed"
     );
-    let staged = rig.dir.path().join(JOURNAL.to_string()).join(".p-1-1.staged");
+    let staged = rig
+        .dir
+        .path()
+        .join(JOURNAL.to_string())
+        .join(".p-1-1.staged");
     let back = std::fs::read(staged).ok();
     assert!(back.as_deref().is_none_or(|found| found == CONTENTS));
     (landed.is_some(), back.is_some())
