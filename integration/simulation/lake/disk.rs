@@ -14,7 +14,7 @@
 //! Staged files are real ones, since the real sink writes them. They move in here when they are renamed to their final name; until
 //! staging's directory was synced, a power cut may bring their old name back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -354,16 +354,16 @@ impl Disk {
     }
 
     fn forget_unreachable(&mut self) {
-        let mut reached = BTreeMap::new();
+        let mut reached = BTreeSet::new();
         let mut left = vec![ROOT];
         while let Some(id) = left.pop() {
-            if reached.insert(id, ()).is_none() {
+            if reached.insert(id) {
                 left.extend(self.list(id).into_iter().map(|(_, found)| match found {
                     Found::File(id) | Found::Dir(id) => id,
                 }));
             }
         }
-        self.nodes.retain(|id, _| reached.contains_key(id));
+        self.nodes.retain(|id, _| reached.contains(id));
     }
 
     pub fn take_away(&mut self, path: &str) -> bool {

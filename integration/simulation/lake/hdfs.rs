@@ -11,7 +11,7 @@ use lakeward::segment::JournalId;
 use super::super::world::{Part, Shape};
 use super::namenode::{Answer, Info, NameNode, Request, parent};
 use super::port::{Backoff, Fault, FaultKind, Port, check_digest, copy_of, error, save, staged};
-use super::{is_temporary, lock};
+use super::{Wrong, is_temporary, lock};
 
 const TEMPORARY_DIR: &str = "tmp";
 /// A small temporary file that is so much older is a kill's.
@@ -208,9 +208,8 @@ impl Client {
                 from: temporary.to_owned(),
                 to: path.to_owned(),
             };
-            let fault = match self.request("rename", path, rename) {
-                Ok(_) => return Ok(Placed::Yes),
-                Err(fault) => fault,
+            let Err(fault) = self.request("rename", path, rename) else {
+                return Ok(Placed::Yes);
             };
             if fault.kind == FaultKind::Exists || self.info(path)?.is_some() {
                 return Ok(Placed::Taken);
@@ -248,6 +247,7 @@ impl Client {
 
     fn try_create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, Fault> {
         let full = full(path)?;
+        self.do_wrong(full)?;
         let name = || self.temporary(&temporary_dir(), path.name());
         if self.put(full, name, contents, &|_| Ok(()))? == Placed::Yes {
             return Ok(Created::Ours);
@@ -271,10 +271,23 @@ impl Client {
         let full = full(path)?;
         let contents = staged(from, mark.copy)?;
         let name = || self.temporary(parent(full), path.name());
+        self.do_wrong(full)?;
+        if self.port.options.wrong == Some(Wrong::WritesInPlace) {
+            self.make_dirs(parent(full))?;
+            self.write(full, &contents, &|_| Ok(()))?;
+            return Ok(Landed::Yes);
+        }
         match self.put(full, name, &contents, &|bytes| check_digest(bytes, mark))? {
             Placed::Yes => Ok(Landed::Yes),
             Placed::Taken => Ok(Landed::Look),
         }
+    }
+
+    fn do_wrong(&self, path: &str) -> Result<(), Fault> {
+        if self.port.options.wrong == Some(Wrong::Replaces) {
+            self.delete(path)?;
+        }
+        Ok(())
     }
 
     fn try_look(&self, path: &LakePath, mark: &Mark) -> Result<Look, Fault> {
@@ -305,7 +318,8 @@ impl Client {
                 let page = self.port.look("list page", dir, || {
                     self.names(|names| names.list(dir, after.as_deref(), most))
                 })?;
-                let more = page.len() == most;
+                let more =
+                    page.len() == most && self.port.options.wrong != Some(Wrong::FirstPageIsAll);
                 found.extend(page);
                 if !more {
                     return Ok(found);

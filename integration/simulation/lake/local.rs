@@ -11,8 +11,8 @@ use lakeward::segment::JournalId;
 
 use super::super::world::{Part, Shape};
 use super::disk::{Disk, Found, ROOT};
-use super::lock;
 use super::port::{Fault, FaultKind, Port, copy_of, error, save};
+use super::{Wrong, lock};
 
 pub struct Client {
     port: Port,
@@ -117,6 +117,7 @@ impl Client {
     fn try_create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, Fault> {
         let dirs = self.made_parents(path)?;
         let dir = dirs[dirs.len() - 1].clone();
+        self.do_wrong(&dir, path)?;
         if self.disk(|disk| disk.find(dir.id, path.name())).is_none() {
             let name = format!(".lakeward-{:016x}.tmp", self.port.attempt());
             let temporary = below(&dir, &name, 0).path;
@@ -204,11 +205,17 @@ impl Client {
                 mark.copy.length
             )));
         }
-        self.port.atomic("fsync staged", path.as_str(), || {
-            self.disk(|disk| disk.sync_staged(staged));
-        })?;
+        if !self.is_wrong(Wrong::StagedNotSynced) {
+            self.port.atomic("fsync staged", path.as_str(), || {
+                self.disk(|disk| disk.sync_staged(staged));
+            })?;
+        }
         let dirs = self.made_parents(path)?;
         let dir = &dirs[dirs.len() - 1];
+        self.do_wrong(dir, path)?;
+        if self.is_wrong(Wrong::WritesInPlace) {
+            return self.write_in_place(staged, &dirs, path);
+        }
         let done = self.port.atomic("rename staged", path.as_str(), || {
             self.disk(|disk| disk.take_staged(staged, dir.id, path.name(), path.as_str()))
         })?;
@@ -228,20 +235,43 @@ impl Client {
         Ok(Landed::Yes)
     }
 
+    fn is_wrong(&self, wrong: Wrong) -> bool {
+        self.port.options.wrong == Some(wrong)
+    }
+
+    fn do_wrong(&self, dir: &Dir, path: &LakePath) -> Result<(), Fault> {
+        if self.is_wrong(Wrong::Replaces) {
+            self.unlink(dir, path.name(), path.as_str())?;
+        }
+        Ok(())
+    }
+
+    fn write_in_place(
+        &self,
+        staged: &Path,
+        dirs: &[Dir],
+        path: &LakePath,
+    ) -> Result<Landed, Fault> {
+        let contents = std::fs::read(staged).map_err(|e| Fault::permanent(e.to_string()))?;
+        let dir = &dirs[dirs.len() - 1];
+        self.write_new(dir, path.name(), path.as_str(), &contents)?;
+        self.sync(dirs)?;
+        Ok(Landed::Yes)
+    }
+
     fn at(&self, path: &LakePath) -> Option<Found> {
         self.disk(|disk| disk.at(path.as_str()))
     }
 
     /// The whole of a file, `None` if there is none.
     fn bytes(&self, path: &LakePath) -> Result<Option<Vec<u8>>, Fault> {
-        let found = self.port.look("read", path.as_str(), || {
+        self.port.look("read", path.as_str(), || {
             self.disk(|disk| match disk.at(path.as_str()) {
                 Some(Found::File(file)) => Ok(disk.contents(file).map(<[u8]>::to_vec)),
                 Some(Found::Dir(_)) => Err(Fault::permanent("is a directory")),
                 None => Ok(None),
             })
-        })?;
-        found
+        })?
     }
 
     fn try_look(&self, path: &LakePath, mark: &Mark) -> Result<Look, Fault> {

@@ -44,6 +44,7 @@ use self::port::Subjects;
 use super::world::World;
 
 pub use self::bucket::SecondComplete;
+pub use self::disk::tear_directory;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -53,6 +54,10 @@ pub enum Kind {
 }
 
 /// How a lake behaves. Limits are small, so that small files have several blocks and parts.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that do not depend on each other"
+)]
 #[derive(Clone, Debug)]
 pub struct Options {
     /// What is recorded in each batch; the kind's own name if it is empty.
@@ -63,7 +68,7 @@ pub struct Options {
     pub page: usize,
     /// [`Lake::probe`] asks one question only: what the store honours. The whole probe is some twenty calls at each start.
     pub short_probe: bool,
-    /// Where batches are staged, a real directory: what a power cut tears. A local lake names it as its own staging.
+    /// Local: where batches are staged, a real directory.
     pub staging: PathBuf,
     /// Local: what [`Lake::free_bytes`] answers.
     pub free_bytes: u64,
@@ -93,6 +98,25 @@ pub struct Options {
     pub second_complete: SecondComplete,
     /// S3: the store keeps no metadata of an object.
     pub drops_metadata: bool,
+    /// A further deliberately wrong client.
+    pub wrong: Option<Wrong>,
+}
+
+/// Deliberately wrong clients: each is to be caught by whoever checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// Whatever stands at a final path is taken for ours (I10).
+    ExistsIsOurs,
+    /// A look, a read or a listing that failed found nothing.
+    FailedLookIsAbsent,
+    /// What stands at a final path, or under a manifest's name, is taken away first (I3).
+    Replaces,
+    /// A data file is written under its final name (I2). Local and HDFS: S3 has no such thing.
+    WritesInPlace,
+    /// The staged file is not synced before its rename. Local.
+    StagedNotSynced,
+    /// The first page of a listing is taken for all of it. HDFS and S3.
+    FirstPageIsAll,
 }
 
 impl Default for Options {
@@ -117,6 +141,7 @@ impl Default for Options {
             conditional_writes: true,
             second_complete: SecondComplete::Absent,
             drops_metadata: false,
+            wrong: None,
         }
     }
 }
@@ -226,15 +251,12 @@ impl LakeStore {
         &self.options
     }
 
-    /// The agent's machine loses its power. Of a local lake, and of the real files in staging, whatever was not synced is lost or torn by
-    /// chance: contents and names each for themselves. The servers of the others go on.
+    /// The agent's machine loses its power. Of a local lake, and of the real files in its staging, whatever was not synced is lost or torn by
+    /// chance: contents and names each for themselves. The servers of the others go on; their staging is for [`tear_directory`].
     pub fn power_cut(&self, world: &World) {
         match &self.held {
             Held::Local(disk) => lock(disk).power_cut(world, &self.options.staging),
-            Held::Hdfs(_) | Held::S3(_) => {
-                self.process_died();
-                disk::tear_directory(world, &self.options.staging);
-            }
+            Held::Hdfs(_) | Held::S3(_) => self.process_died(),
         }
     }
 
@@ -350,69 +372,86 @@ impl LakeStore {
 }
 
 /// One process's client of a lake.
-pub struct SimLake(Box<dyn Lake>);
+pub struct SimLake {
+    client: Box<dyn Lake>,
+    wrong: Option<Wrong>,
+}
 
 impl SimLake {
     pub fn new(store: &Arc<LakeStore>, world: World) -> Self {
         let port = port::Port::new(world, store);
-        Self(match &store.held {
+        let client: Box<dyn Lake> = match &store.held {
             Held::Local(disk) => Box::new(local::Client::new(port, Arc::clone(disk))),
             Held::Hdfs(names) => Box::new(hdfs::Client::new(port, Arc::clone(names))),
             Held::S3(bucket) => Box::new(s3::Client::new(port, Arc::clone(bucket))),
-        })
+        };
+        let wrong = store.options.wrong;
+        Self { client, wrong }
+    }
+
+    /// The answer, or for [`Wrong::FailedLookIsAbsent`] what it takes an error for.
+    fn or_absent<T>(&self, answer: Result<T, LakeError>, absent: T) -> Result<T, LakeError> {
+        match answer {
+            Err(_) if self.wrong == Some(Wrong::FailedLookIsAbsent) => Ok(absent),
+            answer => answer,
+        }
     }
 }
 
 impl Lake for SimLake {
     fn identity(&self) -> &str {
-        self.0.identity()
+        self.client.identity()
     }
 
     fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, LakeError> {
-        self.0.create(path, contents)
+        self.client.create(path, contents)
     }
 
     fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, LakeError> {
-        self.0.read(path)
+        self.or_absent(self.client.read(path), None)
     }
 
     fn look(&self, path: &LakePath, mark: &Mark) -> Result<Look, LakeError> {
-        self.0.look(path, mark)
+        let look = self.or_absent(self.client.look(path, mark), Look::Absent)?;
+        match look {
+            Look::Foreign { .. } if self.wrong == Some(Wrong::ExistsIsOurs) => Ok(Look::Ours),
+            look => Ok(look),
+        }
     }
 
     fn land(&self, staged: &Path, path: &LakePath, mark: &Mark) -> Result<Landed, LakeError> {
-        self.0.land(staged, path, mark)
+        self.client.land(staged, path, mark)
     }
 
     fn make_durable(&self, path: &LakePath) -> Result<(), LakeError> {
-        self.0.make_durable(path)
+        self.client.make_durable(path)
     }
 
     fn list(&self, dir: &LakePath, visit: &mut dyn FnMut(Entry)) -> Result<(), LakeError> {
-        self.0.list(dir, visit)
+        self.or_absent(self.client.list(dir, visit), ())
     }
 
     fn digest(&self, path: &LakePath) -> Result<Option<DataFileCopy>, LakeError> {
-        self.0.digest(path)
+        self.client.digest(path)
     }
 
     fn download(&self, path: &LakePath, to: &Path) -> Result<bool, LakeError> {
-        self.0.download(path, to)
+        self.client.download(path, to)
     }
 
     fn probe(&self) -> Result<Honours, LakeError> {
-        self.0.probe()
+        self.client.probe()
     }
 
     fn abort_uploads(&self, path: &LakePath) -> Result<u64, LakeError> {
-        self.0.abort_uploads(path)
+        self.client.abort_uploads(path)
     }
 
     fn staging_dir(&self, journal: JournalId) -> Option<PathBuf> {
-        self.0.staging_dir(journal)
+        self.client.staging_dir(journal)
     }
 
     fn free_bytes(&self) -> Option<u64> {
-        self.0.free_bytes()
+        self.client.free_bytes()
     }
 }

@@ -10,8 +10,8 @@ use lakeward::segment::{Digest, JournalId};
 
 use super::super::world::{Part, Shape};
 use super::bucket::{Answer, Bucket, Metadata, Object, Request};
-use super::lock;
 use super::port::{Fault, FaultKind, Port, check_digest, copy_of, error, save, staged};
+use super::{Wrong, lock};
 
 const META_DIGEST: &str = "lakeward-digest";
 
@@ -36,6 +36,10 @@ impl Client {
 
     fn conditional(&self) -> bool {
         self.port.options.conditional_writes
+    }
+
+    fn is_wrong(&self, wrong: Wrong) -> bool {
+        self.port.options.wrong == Some(wrong)
     }
 
     fn request(&self, operation: &str, subject: &str, request: Request) -> Result<u64, Fault> {
@@ -93,6 +97,7 @@ impl Client {
         metadata: &Metadata,
         if_absent: bool,
     ) -> Result<(), Fault> {
+        let if_absent = if_absent && !self.is_wrong(Wrong::Replaces);
         let request = Request::Put {
             key: key(path)?.to_owned(),
             bytes: bytes.to_vec(),
@@ -193,7 +198,7 @@ impl Client {
         self.port.retried(|| {
             let complete = Request::Complete {
                 upload,
-                if_absent: self.conditional(),
+                if_absent: self.conditional() && !self.is_wrong(Wrong::Replaces),
             };
             self.request("complete upload", path.as_str(), complete)
                 .map(|_| ())
@@ -320,7 +325,9 @@ impl Client {
                 show(key, *length);
             }
             match page.last() {
-                Some((last, _)) if page.len() == most => after.clone_from(last),
+                Some((last, _)) if page.len() == most && !self.is_wrong(Wrong::FirstPageIsAll) => {
+                    after.clone_from(last);
+                }
                 _ => return Ok(()),
             }
         }

@@ -397,3 +397,4 @@ fn whatever_befalls_one_call_of_landing_landing_again_mends() {
 mod hdfs;
 mod local;
 mod s3;
+mod wrong;
