@@ -45,7 +45,8 @@ pub struct LakeError {
 }
 
 impl LakeError {
-    fn new(
+    #[must_use]
+    pub fn new(
         class: ErrorClass,
         operation: &'static str,
         path: &str,
