@@ -1,4 +1,10 @@
-//! The port's suite: what every journal must do, run on each implementation.
+//! The port's suite: what every journal must do, run on each implementation. It is part of the library so that simulated
+//! journals run the same.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the suite is a test: a failed check is to panic"
+)]
 
 use serde_json::json;
 
