@@ -1,4 +1,10 @@
-//! The port's suite: what every journal must do, run on each implementation.
+//! The port's suite: what every journal must do, run on each implementation. It is part of the library so that simulated
+//! journals run the same.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the suite is a test: a failed check is to panic"
+)]
 
 use serde_json::json;
 
@@ -31,6 +37,10 @@ const PARTS: &[fn(&dyn Journal)] = &[
     a_file_is_read_in_several_batches_and_its_ranges_join,
     i5_a_gap_is_not_staged,
     a_batch_with_another_number_lake_spool_or_journal_is_not_staged,
+    a_manifest_that_could_not_be_read_back_is_refused,
+    nothing_is_journaled_past_the_end_of_a_file,
+    nothing_is_adopted_past_the_end_of_a_file,
+    a_file_is_whole_only_with_its_empty_last_segment,
     settings_identity_and_path_of_a_file_are_fixed,
     the_same_file_is_not_journaled_twice_before_it_is_retired,
     batches_commit_in_the_order_of_their_numbers_and_again_changes_nothing,
@@ -47,6 +57,8 @@ const PARTS: &[fn(&dyn Journal)] = &[
     schemas_count_up_and_are_never_changed,
     the_lake_changes_only_when_nothing_is_unfinished,
     pruning_forgets_old_retired_files_and_what_only_they_needed,
+    pruning_keeps_what_a_batch_in_flight_needs,
+    a_batch_that_is_done_after_its_files_were_pruned_leaves_no_data_files,
     requests_are_answered_once,
     words_are_read_back,
     manifests_are_adopted_as_they_stand,
@@ -366,7 +378,7 @@ fn a_batch_with_another_number_lake_spool_or_journal_is_not_staged(journal: &dyn
     but(&|r| r.files.clear(), "files");
     but(
         &|r| membership(&mut r.manifest).segments[0].file = 1,
-        "does not have",
+        "segment",
     );
     let successor = JournalId(2);
     but(
@@ -381,6 +393,119 @@ fn a_batch_with_another_number_lake_spool_or_journal_is_not_staged(journal: &dyn
     assert_eq!(journal.unfinished(PIPELINE).unwrap(), []);
     journal.stage(good.clone()).unwrap();
     refused(journal.stage(good), "is next");
+}
+
+/// What was journaled once is read at every start: a row that is not believed then would hold up the pipeline for ever.
+fn a_manifest_that_could_not_be_read_back_is_refused(journal: &dyn Journal) {
+    let changes: [fn(&mut Manifest); 5] = [
+        |m| m.format += 1,
+        |m| membership(m).data_files[0].copies.clear(),
+        |m| membership(m).data_files[0].path = "../x".into(),
+        |m| membership(m).data_files[0].staged = "a/b".into(),
+        |m| membership(m).files[0].reading = 1,
+    ];
+    let file = row(journal, "a", 30);
+    let good = request(journal, 1, &[(&file, 0, 30)]);
+    for change in changes {
+        let mut bad = good.clone();
+        change(&mut bad.manifest);
+        refused(
+            journal.adopt(&bad.manifest, BatchState::Staged),
+            "read back",
+        );
+        refused(journal.stage(bad), "read back");
+    }
+    assert_eq!(journal.unfinished(PIPELINE).unwrap(), []);
+    journal.stage(good.clone()).unwrap();
+    for change in changes {
+        let mut bad = good.manifest.clone();
+        bad.revision = 1;
+        change(&mut bad);
+        refused(journal.revise(&bad), "read back");
+    }
+    assert_eq!(
+        journal.unfinished(PIPELINE).unwrap()[0].manifest,
+        good.manifest
+    );
+    assert_eq!(
+        journal.data_files(PIPELINE, BatchNumber(1)).unwrap().len(),
+        2
+    );
+}
+
+/// The end may be journaled, though the request does not name it.
+fn nothing_is_journaled_past_the_end_of_a_file(journal: &dyn Journal) {
+    let whole = row(journal, "a", 30);
+    stage(journal, 1, &[(&whole, 0, 30)]);
+    let mut more = whole.clone();
+    more.decoded = None;
+    refused(
+        journal.stage(request(journal, 2, &[(&more, 30, 40)])),
+        "size",
+    );
+    refused(journal.put(PIPELINE, &[put_of(&more, 30, 40)]), "size");
+    assert_eq!(stored(journal, whole.id).put_end, 30);
+
+    let mut long = row(journal, "b", 200);
+    long.decoded = None;
+    let puts = [put_of(&long, 0, 100), put_of(&long, 100, 200)];
+    journal.put(PIPELINE, &puts).unwrap();
+    long.decoded = Some(100);
+    let mut short = request_of_puts(journal, 2, &[&puts[0]]);
+    short.files = vec![long.clone()];
+    refused(journal.stage(short), "size");
+    assert_eq!(stored(journal, long.id).decoded, None);
+}
+
+fn nothing_is_adopted_past_the_end_of_a_file(journal: &dyn Journal) {
+    let old = JournalId(0xabc);
+    let mut file = row(journal, "a", 30);
+    let first = manifest(old, 1, BatchNumber(0), &[(&file, 0, 30)]);
+    journal.adopt(&first, BatchState::Staged).unwrap();
+    file.decoded = None;
+    let second = manifest(old, 2, BatchNumber(0), &[(&file, 30, 40)]);
+    refused(journal.adopt(&second, BatchState::Staged), "size");
+    let at = journal.file_at(PIPELINE, &file.path).unwrap().unwrap();
+    assert_eq!((at.put_end, at.decoded), (30, Some(30)));
+}
+
+/// A file whose end was found only when it was read again ends with a segment without bytes, in a later batch.
+fn a_file_is_whole_only_with_its_empty_last_segment(journal: &dyn Journal) {
+    let mut file = row(journal, "a", 30);
+    file.decoded = None;
+    stage(journal, 1, &[(&file, 0, 30)]);
+    file.decoded = Some(30);
+    stage(journal, 2, &[(&file, 30, 30)]);
+    commit(journal, 1);
+    assert_eq!(stored(journal, file.id).state, FileState::Reading);
+    refused(journal.retired(&[file.id]), "I6");
+    let target = path("a.COMPLETED");
+    journal
+        .commit(PIPELINE, BatchNumber(2), &[(file.id, target.clone())], &[])
+        .unwrap();
+    let whole = stored(journal, file.id);
+    assert_eq!(whole.state, FileState::Committed);
+    assert_eq!(whole.retire_target, Some(target));
+
+    let mut file = row(journal, "b", 30);
+    file.decoded = None;
+    let first = put_of(&file, 0, 30);
+    journal.put(PIPELINE, std::slice::from_ref(&first)).unwrap();
+    journal
+        .stage(request_of_puts(journal, 3, &[&first]))
+        .unwrap();
+    file.decoded = Some(30);
+    let last = put_of(&file, 30, 30);
+    journal.put(PIPELINE, std::slice::from_ref(&last)).unwrap();
+    commit(journal, 3);
+    assert_eq!(stored(journal, file.id).state, FileState::Reading);
+    assert_eq!(journal.waiting_segments(PIPELINE).unwrap().len(), 1);
+    journal
+        .stage(request_of_puts(journal, 4, &[&last]))
+        .unwrap();
+    commit(journal, 4);
+    assert_eq!(stored(journal, file.id).state, FileState::Committed);
+    assert_eq!(journal.payload_bytes(PIPELINE).unwrap(), 0);
 }
 
 fn settings_identity_and_path_of_a_file_are_fixed(journal: &dyn Journal) {
@@ -828,6 +953,44 @@ fn pruning_forgets_old_retired_files_and_what_only_they_needed(journal: &dyn Jou
     commit(journal, 3);
     journal.done(PIPELINE, BatchNumber(3)).unwrap();
     assert_eq!(journal.prune(PIPELINE, i64::MAX).unwrap(), 1);
+}
+
+/// An empty segment moves no offset, and its batch needs the file's row all the same.
+fn pruning_keeps_what_a_batch_in_flight_needs(journal: &dyn Journal) {
+    let mut ended = row(journal, "ended", 30);
+    ended.decoded = None;
+    stage(journal, 1, &[(&ended, 0, 30)]);
+    commit(journal, 1);
+    journal.done(PIPELINE, BatchNumber(1)).unwrap();
+    ended.decoded = Some(30);
+    let empty = row(journal, "empty", 0);
+    stage(journal, 2, &[(&ended, 30, 30), (&empty, 0, 0)]);
+    for file in [&ended, &empty] {
+        journal.quarantine(PIPELINE, file, "changed").unwrap();
+        journal.forget(file.id, "as new").unwrap();
+    }
+    assert_eq!(journal.prune(PIPELINE, i64::MAX).unwrap(), 0);
+    commit(journal, 2);
+    journal.done(PIPELINE, BatchNumber(2)).unwrap();
+    assert_eq!(journal.prune(PIPELINE, i64::MAX).unwrap(), 2);
+    assert_eq!(journal.data_files(PIPELINE, BatchNumber(2)).unwrap(), []);
+}
+
+/// Follow-up work may take longer than rows are remembered.
+fn a_batch_that_is_done_after_its_files_were_pruned_leaves_no_data_files(journal: &dyn Journal) {
+    let file = row(journal, "a", 30);
+    stage(journal, 1, &[(&file, 0, 30)]);
+    commit(journal, 1);
+    journal.retired(&[file.id]).unwrap();
+    assert_eq!(journal.prune(PIPELINE, i64::MAX).unwrap(), 1);
+    let number = BatchNumber(1);
+    assert_eq!(journal.unfinished(PIPELINE).unwrap().len(), 1);
+    assert_eq!(journal.data_files(PIPELINE, number).unwrap().len(), 2);
+    for _ in 0..2 {
+        journal.done(PIPELINE, number).unwrap();
+        assert_eq!(journal.data_files(PIPELINE, number).unwrap(), []);
+    }
+    assert_eq!(journal.landed_partitions(PIPELINE).unwrap(), []);
 }
 
 fn requests_are_answered_once(journal: &dyn Journal) {

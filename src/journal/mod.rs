@@ -5,7 +5,6 @@
 //! `quarantine`, `skip`, `release`, `forget`, `answer`, `registered`) or `Refused` (`stage`, `put`, `adopt`), never done twice. After an error of class `Fatal` nothing may be called
 //! again: the process ends and recovers at its next start.
 
-#[cfg(test)]
 pub mod conformance;
 pub mod sqlite;
 

@@ -120,7 +120,13 @@ impl Adopter<'_> {
         let begin = known
             .as_ref()
             .map_or(from.unwrap_or(0), |known| known.staged_end);
-        let end = joined_end(&file.path, begin, file.decoded, segments)?;
+        let decoded = match &known {
+            Some(known) if known.row.stat.untouched(&file.stat) => {
+                file.decoded.or(known.row.decoded)
+            }
+            _ => file.decoded,
+        };
+        let end = joined_end(&file.path, begin, decoded, segments)?;
         let id = if let Some(known) = known {
             if self.state != BatchState::Staged && known.row.checkpoint != begin {
                 return refuse(format!(

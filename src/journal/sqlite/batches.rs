@@ -11,6 +11,7 @@ use std::io::Read;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::{Done, refuse};
+use super::files;
 use super::rows::{self, At, StoredPipeline, digest_bytes};
 use crate::crash;
 use crate::journal::BatchRow;
@@ -45,6 +46,9 @@ pub(super) fn code_of(state: BatchState) -> i64 {
 
 /// A manifest as it is stored. Done on the caller's thread, so that the writer does not wait for it.
 pub(super) fn pack(manifest: &Manifest) -> Done<Vec<u8>> {
+    if let Err(error) = manifest.check() {
+        return refuse(format!("the manifest could not be read back: {error}"));
+    }
     match zstd::bulk::compress(&manifest.to_json(), 1) {
         Ok(text) => Ok(text),
         Err(error) => refuse(format!("the manifest cannot be compressed: {error}")),
@@ -364,5 +368,6 @@ pub(super) fn done(conn: &Connection, pipeline: &str, batch: BatchNumber) -> Don
     set_batch_state(conn, pipeline.id, batch, BatchState::Done)?;
     conn.prepare_cached("DELETE FROM manifest WHERE pipeline = ?1 AND batch = ?2")?
         .execute(params![pipeline.id, batch.0])?;
-    Ok(())
+    // All that referred to it may have been pruned meanwhile.
+    files::loosen(conn, pipeline.id, batch.0, 0)
 }

@@ -64,18 +64,21 @@ pub(super) fn commit(
     partitions::queue(conn, pipeline.id, work)
 }
 
-/// Only what lies past the checkpoint is looked at: a large file has segments of many batches.
-const SUMS: &str = "SELECT f.checkpoint, s.from_offset, s.to_offset, s.records, s.rejected, s.rejected_bytes, s.skipped_bytes \
-     FROM file f LEFT JOIN segment s ON s.file = f.id AND s.from_offset >= f.checkpoint AND s.batch = ?2 \
+/// Only what lies past the checkpoint is looked at: a large file has segments of many batches. Of later batches and of those that wait
+/// for one, only where they begin is of interest.
+const SUMS: &str = "SELECT f.checkpoint, s.from_offset, s.to_offset, s.records, s.rejected, s.rejected_bytes, s.skipped_bytes, \
+       s.batch = ?2 \
+     FROM file f LEFT JOIN segment s ON s.file = f.id AND s.from_offset >= f.checkpoint AND (s.batch >= ?2 OR s.batch = 0) \
      WHERE f.id = ?1 ORDER BY s.from_offset, s.to_offset";
 
-/// A file that is whole becomes `Committed`; a torn one stays as it is, its pipeline quarantines it next.
+/// A file that is whole (`?9`, its end, `NULL` where segments follow) becomes `Committed`; a torn one stays as it is, its pipeline
+/// quarantines it next.
 const ADVANCE: &str = "UPDATE file SET checkpoint = ?2, records = records + ?3, rejected = rejected + ?4, \
        rejected_bytes = rejected_bytes + ?5, skipped_bytes = skipped_bytes + ?6, \
-       state = CASE WHEN state = 0 AND decoded = ?2 AND torn IS NULL THEN 1 ELSE state END, \
-       retire_target = CASE WHEN state = 0 AND decoded = ?2 AND torn IS NULL THEN coalesce(?7, retire_target) \
+       state = CASE WHEN state = 0 AND decoded = ?9 AND torn IS NULL THEN 1 ELSE state END, \
+       retire_target = CASE WHEN state = 0 AND decoded = ?9 AND torn IS NULL THEN coalesce(?7, retire_target) \
          ELSE retire_target END, \
-       changed_ns = CASE WHEN state = 0 AND decoded = ?2 AND torn IS NULL THEN ?8 ELSE changed_ns END \
+       changed_ns = CASE WHEN state = 0 AND decoded = ?9 AND torn IS NULL THEN ?8 ELSE changed_ns END \
      WHERE id = ?1";
 
 struct Committer<'a> {
@@ -94,6 +97,8 @@ struct Committer<'a> {
 struct Sum {
     checkpoint: u64,
     ends: Vec<(u64, u64)>,
+    /// Where the last of the segments begins that are not committed with this batch.
+    follows: Option<u64>,
     records: u64,
     rejected: u64,
     rejected_bytes: u64,
@@ -122,19 +127,23 @@ impl Committer<'_> {
                 self.freed += payloads::drop_payload(self.conn, file, *from, *to)?;
             }
         }
+        let end = if crash::broken("i5-commit-stops-short") {
+            end - 1
+        } else {
+            end
+        };
+        // The last segment may be empty, and not in this batch.
+        let whole = sum.follows.is_none_or(|from| from < end).then_some(end);
         self.advance.execute(params![
             file.0,
-            if crash::broken("i5-commit-stops-short") {
-                end - 1
-            } else {
-                end
-            },
+            end,
             sum.records,
             sum.rejected,
             sum.rejected_bytes,
             sum.skipped_bytes,
             target.map(RelativePath::as_bytes),
             self.now_ns,
+            whole,
         ])?;
         Ok(())
     }
@@ -147,6 +156,10 @@ impl Committer<'_> {
             let sum = sum.get_or_insert_with(Sum::default);
             sum.checkpoint = row.get(0)?;
             let Some(from) = row.get(1)? else { continue };
+            if !row.get::<_, bool>(7)? {
+                sum.follows = Some(from);
+                continue;
+            }
             sum.ends.push((from, row.get(2)?));
             sum.records += row.get::<_, u64>(3)?;
             sum.rejected += row.get::<_, u64>(4)?;

@@ -77,11 +77,10 @@ pub(super) fn reading(place: &Place) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
-/// A database with the newest schema and a new id, closed and complete but for its name.
-pub(super) fn make(place: &Place, now_ns: i64) -> Result<JournalId, JournalError> {
+/// A database with the newest schema and this id, closed and complete but for its name.
+pub(super) fn make(place: &Place, id: JournalId, now_ns: i64) -> Result<(), JournalError> {
     place.remove()?;
     place.create()?;
-    let id = new_journal_id(place)?;
     let make = || -> Done<()> {
         let mut conn = connect(place, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         migrate(&mut conn)?;
@@ -95,12 +94,11 @@ pub(super) fn make(place: &Place, now_ns: i64) -> Result<JournalId, JournalError
         Ok(())
     };
     make().map_err(|trouble| trouble.at(place, Role::Agent, "make the database"))?;
-    place.sync()?;
-    Ok(id)
+    place.sync()
 }
 
 /// 64 random bits, never 0.
-fn new_journal_id(place: &Place) -> Result<JournalId, JournalError> {
+pub(super) fn new_journal_id(place: &Place) -> Result<JournalId, JournalError> {
     use std::io::Read;
     let mut bytes = [0; 8];
     loop {

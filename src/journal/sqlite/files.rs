@@ -297,7 +297,8 @@ pub(super) fn prunable(
     Ok(found)
 }
 
-/// Forgets these rows (those that still may be), their ranges, and what is left without a range.
+/// Forgets these rows (those that still may be), their ranges, and what is left without a range. A batch in flight may hold an empty
+/// segment, which moves no offset.
 pub(super) fn prune(
     conn: &Connection,
     pipeline: &str,
@@ -315,9 +316,15 @@ pub(super) fn prune(
     for file in files {
         let gone = conn
             .prepare_cached(
-                "DELETE FROM file WHERE id = ?1 AND pipeline = ?2 AND state = 2 AND changed_ns < ?3 AND checkpoint = staged_end",
+                "DELETE FROM file WHERE id = ?1 AND pipeline = ?2 AND state = 2 AND changed_ns < ?3 AND checkpoint = staged_end \
+                   AND NOT EXISTS (SELECT 1 FROM segment WHERE file = ?1 AND batch > ?4)",
             )?
-            .execute(params![file.0, pipeline.id, before_ns])?;
+            .execute(params![
+                file.0,
+                pipeline.id,
+                before_ns,
+                pipeline.row.committed.0
+            ])?;
         if gone == 0 {
             continue;
         }
@@ -337,7 +344,8 @@ pub(super) fn prune(
     Ok(pruned)
 }
 
-fn loosen(conn: &Connection, pipeline: i64, batch: u64, count: u64) -> Done<()> {
+/// Takes ranges off a batch; with the last one, once it is done, its data files are forgotten.
+pub(super) fn loosen(conn: &Connection, pipeline: i64, batch: u64, count: u64) -> Done<()> {
     let left: Option<i64> = conn
         .prepare_cached(
             "UPDATE batch SET ranges = max(0, ranges - ?3) WHERE pipeline = ?1 AND number = ?2 RETURNING ranges",

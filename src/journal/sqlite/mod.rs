@@ -76,6 +76,33 @@ pub struct SqliteJournal {
     lock: Option<Lock>,
 }
 
+/// What a journal takes from the machine, unless it is told.
+pub struct Surroundings {
+    /// `changed_ns` and `committed_ns` are read from it.
+    pub clock: Arc<dyn Clock>,
+    /// The id of a journal that has to be made; `None`: 64 random bits.
+    pub id: Option<JournalId>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock::default()),
+            id: None,
+        }
+    }
+}
+
+impl Surroundings {
+    fn make(&self, place: &Place) -> Result<()> {
+        let id = match self.id {
+            Some(id) => id,
+            None => database::new_journal_id(place)?,
+        };
+        database::make(place, id, self.clock.now_ns())
+    }
+}
+
 impl SqliteJournal {
     /// Takes the lock, and makes the state directory (0700) and the database (0600) if there are none.
     ///
@@ -83,27 +110,27 @@ impl SqliteJournal {
     /// `Locked` while another process has it; `Unusable` for a damaged, foreign or newer database, one whose log was
     /// left behind, or a file system of the network: nothing was changed then.
     pub fn open(state_dir: &Path) -> Result<Self> {
-        Self::open_with_clock(state_dir, Arc::new(SystemClock::default()))
+        Self::open_with(state_dir, Surroundings::default())
     }
 
-    /// [`Self::open`] with the clock that `changed_ns` and `committed_ns` are read from.
+    /// [`Self::open`] with what it otherwise takes from the machine.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_with_clock(state_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub fn open_with(state_dir: &Path, around: Surroundings) -> Result<Self> {
         let place = Place::new(place::state_dir(state_dir)?, DATABASE);
         let lock = Lock::take(&place)?;
         if place.length()?.is_none() {
             place.refuse_orphaned_log()?;
-            Self::begin(&place, &*clock)?;
+            Self::begin(&place, &around)?;
         }
-        Self::resume(place, lock, clock)
+        Self::resume(place, lock, around.clock)
     }
 
     /// A first, empty database under its name, durable.
-    fn begin(place: &Place, clock: &dyn Clock) -> Result<()> {
+    fn begin(place: &Place, around: &Surroundings) -> Result<()> {
         let unfinished = Place::new(place.dir().to_path_buf(), UNFINISHED);
-        database::make(&unfinished, clock.now_ns())?;
+        around.make(&unfinished)?;
         place.remove_sides()?;
         std::fs::rename(unfinished.database(), place.database())
             .map_err(|error| place.io("name the new database", &error))?;
@@ -184,7 +211,15 @@ impl SqliteJournal {
     /// # Errors
     /// As [`Self::open`], but a damaged database is no error: it is what rebuilding is for.
     pub fn rebuild(state_dir: &Path) -> Result<Rebuilding> {
-        Rebuilding::begin(state_dir, Arc::new(SystemClock::default()))
+        Self::rebuild_with(state_dir, Surroundings::default())
+    }
+
+    /// [`Self::rebuild`] with what it otherwise takes from the machine.
+    ///
+    /// # Errors
+    /// As [`Self::rebuild`].
+    pub fn rebuild_with(state_dir: &Path, around: Surroundings) -> Result<Rebuilding> {
+        Rebuilding::begin(state_dir, around)
     }
 
     /// Ends in good order: the log is emptied, the next start need not check. Dropping does the same and tells nobody of errors.
@@ -193,6 +228,14 @@ impl SqliteJournal {
     /// The journal is as durable as it was; the next start checks it.
     pub fn close(self) -> Result<()> {
         self.shut()
+    }
+
+    /// Ends as a kill would: nothing is put in order, and the next start checks. What was answered is durable all the same.
+    pub fn abandon(mut self) {
+        self.pool().clear();
+        if let Some(writer) = self.writer.take() {
+            writer.abandon();
+        }
     }
 
     fn shut(&self) -> Result<()> {

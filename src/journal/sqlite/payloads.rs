@@ -69,10 +69,12 @@ fn put_file(
             ));
         }
     };
-    if segment.last && row.decoded != Some(end) || row.decoded.is_some_and(|all| end > all) {
+    let journaled = known.as_ref().and_then(|known| known.row.decoded);
+    let decoded = row.decoded.or(journaled);
+    if segment.last && decoded != Some(end) || decoded.is_some_and(|all| end > all) {
         return refuse(format!(
-            "`{}`: its segments end at {end} and its size is {:?}",
-            row.path, row.decoded
+            "`{}`: its segments end at {end} and its size is {decoded:?}",
+            row.path
         ));
     }
     let Some(known) = known else {

@@ -7,9 +7,9 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::SqliteJournal;
 use super::database::{self, Durability, Unfit};
 use super::place::{self, DATABASE, Lock, Place, UNFINISHED};
+use super::{SqliteJournal, Surroundings};
 use crate::clock::Clock;
 use crate::journal::Result;
 
@@ -26,13 +26,14 @@ pub struct Rebuilding {
 }
 
 impl Rebuilding {
-    pub(super) fn begin(state_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub(super) fn begin(state_dir: &Path, around: Surroundings) -> Result<Self> {
         let dir = place::state_dir(state_dir)?;
         let target = Place::new(dir.clone(), DATABASE);
         let unfinished = Place::new(dir, UNFINISHED);
         let lock = Lock::take(&target)?;
         let kept = old_copy(&target)?;
-        database::make(&unfinished, clock.now_ns())?;
+        around.make(&unfinished)?;
+        let clock = around.clock;
         let opened = database::open(&unfinished, Durability::AtTheEnd)?;
         let journal = SqliteJournal::serve(unfinished.clone(), None, Arc::clone(&clock), opened)?;
         Ok(Self {

@@ -140,6 +140,7 @@ struct Stager<'a> {
 struct Standing {
     staged_end: u64,
     put_end: u64,
+    decoded: Option<u64>,
 }
 
 impl Stager<'_> {
@@ -184,7 +185,14 @@ impl Stager<'_> {
         standing: &Standing,
         segments: &[&ManifestSegment],
     ) -> Done<()> {
-        let end = joined_end(&row.path, standing.staged_end, row.decoded, segments)?;
+        let decoded = row.decoded.or(standing.decoded);
+        let end = joined_end(&row.path, standing.staged_end, decoded, segments)?;
+        if decoded.is_some_and(|decoded| standing.put_end > decoded) {
+            return refuse(format!(
+                "`{}`: its journaled segments end at {} and its size is {decoded:?}",
+                row.path, standing.put_end
+            ));
+        }
         for segment in segments {
             let attached = (segment.from < standing.put_end || segment.from == segment.to)
                 && self.attach(row.id, segment)?;
@@ -241,7 +249,7 @@ impl Stager<'_> {
 
     fn standing(&mut self, row: &FileRow) -> Done<Option<Standing>> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT pipeline, path, inode, size, mtime_ns, state, staged_end, put_end, settings FROM file WHERE id = ?1",
+            "SELECT pipeline, path, inode, size, mtime_ns, state, staged_end, put_end, settings, decoded FROM file WHERE id = ?1",
         )?;
         let mut found = statement.query([row.id.0])?;
         let Some(stored) = found.next()? else {
@@ -274,6 +282,7 @@ impl Stager<'_> {
         Ok(Some(Standing {
             staged_end: stored.get(6)?,
             put_end: stored.get(7)?,
+            decoded: stored.get(9)?,
         }))
     }
 }

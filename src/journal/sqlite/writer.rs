@@ -153,6 +153,16 @@ impl Writer {
         closed
     }
 
+    /// Ends the thread after what waits, as if everybody who could ask were killed.
+    pub(super) fn abandon(self) {
+        drop(self.requests);
+        let thread = self.thread.into_inner();
+        if let Some(thread) = thread.unwrap_or_else(PoisonError::into_inner) {
+            // Its panic, if it had one, was told to whoever waited for it.
+            let _ = thread.join();
+        }
+    }
+
     fn ask(&self, message: Message, operation: &'static str) -> Result<()> {
         self.requests
             .send(message)
