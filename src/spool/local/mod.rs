@@ -24,17 +24,21 @@ mod unsynced;
 mod tests;
 
 use std::fs::File;
+use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use directory::{Directory, failure, shown};
+use directory::{Directory, failure, file_stat, shown};
 use names::Names;
 use place::Place;
 use seen::Seen;
 use unsynced::Unsynced;
 
-use super::{Claim, Found, Retire, Retired, Spool, SpoolError, SpoolSettings};
+use super::{
+    Claim, Found, OpenedFile, Retire, Retired, Spool, SpoolError, SpoolSettings, SpooledFile,
+};
 use crate::segment::{FileStat, RelativePath};
 
 /// Device and inode of the spool directory that this process has locked.
@@ -125,6 +129,16 @@ impl Drop for Held {
     }
 }
 
+impl SpooledFile for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+
+    fn stat(&self) -> io::Result<FileStat> {
+        Ok(file_stat(&rustix::fs::fstat(self)?))
+    }
+}
+
 impl Spool for LocalSpool {
     fn scan(
         &self,
@@ -145,11 +159,12 @@ impl Spool for LocalSpool {
         result
     }
 
-    fn open(&self, path: &RelativePath) -> Result<Option<(File, FileStat)>, SpoolError> {
-        match self.root("open")?.below(path.parent())? {
-            Some(directory) => directory.open_file(path.name()),
-            None => Ok(None),
-        }
+    fn open(&self, path: &RelativePath) -> Result<Option<OpenedFile>, SpoolError> {
+        let opened = match self.root("open")?.below(path.parent())? {
+            Some(directory) => directory.open_file(path.name())?,
+            None => None,
+        };
+        Ok(opened.map(|(file, stat)| (Box::new(file) as Box<dyn SpooledFile>, stat)))
     }
 
     fn stat(&self, path: &RelativePath) -> Result<Option<FileStat>, SpoolError> {
