@@ -1,7 +1,12 @@
 //! What every spool must do, whatever it is made of: run on the local one, and on simulated ones.
 //!
 //! The suite sees a spool through its port, and the other side of it (what a producer does, what an operator finds)
-//! through [`Hands`].
+//! through [`Hands`]. It is part of the library so that simulated spools run the same.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the suite is a test: a failed check is to panic"
+)]
 
 use std::io::Read;
 use std::ops::ControlFlow;

@@ -3,7 +3,6 @@
 //! Nothing symbolic is followed below the spool; files are opened relative to it without following, and must be
 //! regular after opening. What is found here is hearsay until it was opened: identities are taken by `fstat`.
 
-#[cfg(test)]
 pub mod conformance;
 pub mod local;
 
