@@ -14,7 +14,7 @@ use crate::lake::Lake;
 use crate::pipeline::{Halt, random_id, read_claim, write_claim};
 use crate::protocol::{BatchState, Manifest, ManifestBody, Tombstone};
 use crate::segment::{BatchNumber, FileStat};
-use crate::spool::{Claim, Spool};
+use crate::spool::{Claim, OpenedFile, Spool, SpooledFile};
 
 /// A pipeline's spool and lake.
 pub struct Place {
@@ -219,7 +219,7 @@ fn open_released(
     row: &FileRow,
     aside: Option<&Path>,
     home: Option<FileStat>,
-) -> Result<(std::fs::File, FileStat), Halt> {
+) -> Result<OpenedFile, Halt> {
     if home.is_some() {
         return spool.open(&row.path)?.ok_or_else(|| {
             Halt::Stopped(format!("release `{}`: it is no regular file", row.path))
@@ -240,14 +240,8 @@ fn open_released(
     let file = std::fs::File::from(
         rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|e| failed(e.into()))?,
     );
-    let stat = rustix::fs::fstat(&file).map_err(|e| failed(e.into()))?;
-    let stat = FileStat {
-        inode: stat.st_ino,
-        device: stat.st_dev,
-        size: u64::try_from(stat.st_size).unwrap_or(0),
-        mtime_ns: stat.st_mtime * 1_000_000_000 + i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
-    };
-    Ok((file, stat))
+    let stat = file.stat().map_err(failed)?;
+    Ok((Box::new(file), stat))
 }
 
 fn move_back(aside: &Path, root: &Path, row: &FileRow) -> Result<(), Halt> {

@@ -34,7 +34,7 @@ use crate::format::frame::Framed;
 use crate::format::{FileContext, ReadingSettings};
 use crate::journal::{FileRow, FileState};
 use crate::segment::{Digest, FileId, FileStat, RelativePath, Segment};
-use crate::spool::{Found, Retire, Spool};
+use crate::spool::{Found, Retire, Spool, SpooledFile};
 
 /// Skipped files are journaled in groups.
 const SKIPS_MAX: usize = 1000;
@@ -320,7 +320,7 @@ impl Source {
     }
 
     /// Opens a file if it is still the one that was found; else it is counted for the next scan.
-    pub(super) fn open(&mut self, found: &Found) -> Result<Option<std::fs::File>, Stop> {
+    pub(super) fn open(&mut self, found: &Found) -> Result<Option<Box<dyn SpooledFile>>, Stop> {
         match self.spool.open(&found.path) {
             Ok(Some((file, stat))) if stat.untouched(&found.stat) => Ok(Some(file)),
             Ok(_) => {

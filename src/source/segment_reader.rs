@@ -17,7 +17,7 @@ use crate::format::frame::{CUT_BYTES, is_cut};
 use crate::format::{Compression, FileContext, ReadingSettings};
 use crate::journal::{FileRow, Journal, JournalError};
 use crate::segment::{Digest, Digester, FileId, RelativePath, Segment};
-use crate::spool::{Retire, Spool};
+use crate::spool::{Retire, Spool, SpooledFile};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -187,18 +187,18 @@ impl SegmentReader {
         let stream = if seekable {
             Stream::open_at(file, segment.from)
         } else {
-            Stream::open(file, &row.stat, settings, false)
+            Stream::open(file, &row.stat, settings, false).map_err(|e| io(row, &e.to_string()))?
         };
         Ok(Open {
             file: row.id,
-            stream: stream.map_err(|e| io(row, &e.to_string()))?,
+            stream,
             chunk: Vec::new(),
             taken: 0,
         })
     }
 
     /// The file with the row's identity.
-    fn find(&self, row: &FileRow, segment: &Segment) -> Result<std::fs::File, ReadError> {
+    fn find(&self, row: &FileRow, segment: &Segment) -> Result<Box<dyn SpooledFile>, ReadError> {
         let mut other = None;
         let retired = row
             .retire_target

@@ -1,20 +1,19 @@
 //! An open spooled file as a stream of decoded bytes: read, unpacked, transcoded, bounded.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::sync::Arc;
 
 use crate::format::charset::Transcoder;
 use crate::format::decompress::{Decompressor, Fault, RawInput};
 use crate::format::{Compression, ReadingSettings};
 use crate::segment::{Digest, FileStat};
+use crate::spool::{FileReader, SpooledFile};
 
 /// Files up to this size are read in one go.
 const SMALL_BYTES: u64 = 1 << 20;
 
 pub(super) struct Stream {
-    file: Arc<File>,
+    file: Arc<dyn SpooledFile>,
     decompressor: Decompressor,
     transcoder: Option<Transcoder>,
     decoded: u64,
@@ -30,38 +29,24 @@ enum State {
     Ended,
 }
 
-/// What `fstat` says of an open file.
-pub(super) fn stat_of(file: &File) -> io::Result<FileStat> {
-    let meta = file.metadata()?;
-    Ok(FileStat {
-        inode: meta.ino(),
-        device: meta.dev(),
-        size: meta.size(),
-        mtime_ns: meta
-            .mtime()
-            .saturating_mul(1_000_000_000)
-            .saturating_add(meta.mtime_nsec()),
-    })
-}
-
 impl Stream {
     /// `fingerprint`: whether [`Self::fingerprint`] will be asked for.
     ///
     /// # Errors
     /// The file cannot be read. Settings with an unknown charset (configurations are checked before).
     pub(super) fn open(
-        file: File,
+        file: Box<dyn SpooledFile>,
         stat: &FileStat,
         settings: &ReadingSettings,
         fingerprint: bool,
     ) -> io::Result<Self> {
         let transcoder = Transcoder::new(&settings.charset)
             .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-        let file = Arc::new(file);
+        let file: Arc<dyn SpooledFile> = file.into();
         let raw = if stat.size <= SMALL_BYTES {
-            RawInput::whole(read_whole(&file, stat.size as usize)?, fingerprint)
+            RawInput::whole(read_whole(&*file, stat.size as usize)?, fingerprint)
         } else {
-            RawInput::new(Box::new(Arc::clone(&file)), fingerprint)
+            RawInput::new(Box::new(FileReader::new(Arc::clone(&file), 0)), fingerprint)
         };
         Ok(Self {
             file,
@@ -77,19 +62,17 @@ impl Stream {
     }
 
     /// An uncompressed UTF-8 file from `offset` on, without reading what stands before.
-    pub(super) fn open_at(file: File, offset: u64) -> io::Result<Self> {
-        let mut file = file;
-        file.seek(SeekFrom::Start(offset))?;
-        let file = Arc::new(file);
-        let raw = RawInput::new(Box::new(Arc::clone(&file)), false);
-        Ok(Self {
+    pub(super) fn open_at(file: Box<dyn SpooledFile>, offset: u64) -> Self {
+        let file: Arc<dyn SpooledFile> = file.into();
+        let raw = RawInput::new(Box::new(FileReader::new(Arc::clone(&file), offset)), false);
+        Self {
             file,
             decompressor: Decompressor::new(raw, Compression::None),
             transcoder: None,
             decoded: offset,
             decoded_max: u64::MAX,
             state: State::Goes,
-        })
+        }
     }
 
     /// Decoded bytes handed out, from the file's beginning.
@@ -143,7 +126,7 @@ impl Stream {
 
     /// The open file's stat now.
     pub(super) fn stat(&self) -> io::Result<FileStat> {
-        stat_of(&self.file)
+        self.file.stat()
     }
 }
 
@@ -167,12 +150,11 @@ fn transcode<'a>(
 }
 
 /// One read where the file is as long as its stat says.
-fn read_whole(file: &File, size: usize) -> io::Result<Vec<u8>> {
+fn read_whole(file: &dyn SpooledFile, size: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; size];
     let mut at = 0;
-    let mut reader = file;
     while at < size {
-        match reader.read(&mut bytes[at..]) {
+        match file.read_at(&mut bytes[at..], at as u64) {
             Ok(0) => break,
             Ok(n) => at += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -184,11 +166,14 @@ fn read_whole(file: &File, size: usize) -> io::Result<Vec<u8>> {
 }
 
 /// The fingerprint of a whole open file.
-pub(super) fn fingerprint_of(file: File, stat: &FileStat) -> io::Result<Option<Digest>> {
+pub(super) fn fingerprint_of(
+    file: Box<dyn SpooledFile>,
+    stat: &FileStat,
+) -> io::Result<Option<Digest>> {
     let raw = if stat.size <= SMALL_BYTES {
-        RawInput::whole(read_whole(&file, stat.size as usize)?, true)
+        RawInput::whole(read_whole(&*file, stat.size as usize)?, true)
     } else {
-        RawInput::new(Box::new(file), true)
+        RawInput::new(Box::new(FileReader::new(file, 0)), true)
     };
     Decompressor::new(raw, Compression::None).fingerprint()
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::stream::stat_of;
 use super::{Again, Source, SourceSettings};
 use crate::channel::{Channel, Received, SegmentData, SourceEvent};
 use crate::clock::Clock;
@@ -19,7 +18,9 @@ use crate::journal::{
 };
 use crate::protocol::{BatchState, DataFile, Manifest};
 use crate::segment::{BatchNumber, FileId, FileStat, JournalId, RelativePath, Segment};
-use crate::spool::{Claim, Found, Order, Retire, Retired, Spool, SpoolError, SpoolSettings};
+use crate::spool::{
+    Claim, Found, OpenedFile, Order, Retire, Retired, Spool, SpoolError, SpoolSettings, SpooledFile,
+};
 
 pub(super) fn path(text: &str) -> RelativePath {
     RelativePath::new(text.as_bytes()).unwrap()
@@ -134,7 +135,7 @@ impl Spool for FakeSpool {
             };
             let found = Found {
                 path: path(&name),
-                stat: stat_of(&file).unwrap(),
+                stat: file.stat().unwrap(),
                 ready: !name.ends_with(".unready"),
             };
             if visit(found).is_break() {
@@ -144,10 +145,7 @@ impl Spool for FakeSpool {
         Ok(())
     }
 
-    fn open(
-        &self,
-        path: &RelativePath,
-    ) -> std::result::Result<Option<(fs::File, FileStat)>, SpoolError> {
+    fn open(&self, path: &RelativePath) -> std::result::Result<Option<OpenedFile>, SpoolError> {
         self.check()?;
         let place = self.dir.path().join(path.as_path());
         if path.to_string().contains("forbidden") {
@@ -161,7 +159,7 @@ impl Spool for FakeSpool {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Self::error(path, &e)),
         };
-        let stat = stat_of(&file).map_err(|e| Self::error(path, &e))?;
+        let stat = file.stat().map_err(|e| Self::error(path, &e))?;
         let mut hook = self.on_open.lock().unwrap();
         if hook
             .as_ref()
@@ -169,13 +167,13 @@ impl Spool for FakeSpool {
         {
             (hook.take().unwrap().1)();
         }
-        Ok(Some((file, stat)))
+        Ok(Some((Box::new(file), stat)))
     }
 
     fn stat(&self, path: &RelativePath) -> std::result::Result<Option<FileStat>, SpoolError> {
         self.check()?;
         let file = fs::File::open(self.dir.path().join(path.as_path())).ok();
-        Ok(file.map(|f| stat_of(&f).unwrap()))
+        Ok(file.map(|f| f.stat().unwrap()))
     }
 
     fn retire_target(&self, file: &RelativePath, _attempt: u32) -> RelativePath {

@@ -1,21 +1,22 @@
 //! Whether a file still begins with what was journaled of it: asked before a quarantined file may go on at its checkpoint.
 
-use std::fs::File;
-
-use super::stream::{Stream, stat_of};
+use super::stream::Stream;
 use crate::format::ReadingSettings;
 use crate::segment::{Digester, Segment};
+use crate::spool::SpooledFile;
 
 /// Reads the file from its beginning and holds each segment's bytes against its digest.
 ///
 /// # Errors
 /// The first segment that differs or is missing, in words.
 pub fn verify_beginning(
-    file: File,
+    file: Box<dyn SpooledFile>,
     settings: &ReadingSettings,
     segments: &[Segment],
 ) -> Result<(), String> {
-    let stat = stat_of(&file).map_err(|e| format!("it cannot be looked at: {e}"))?;
+    let stat = file
+        .stat()
+        .map_err(|e| format!("it cannot be looked at: {e}"))?;
     let mut stream = Stream::open(file, &stat, settings, false)
         .map_err(|e| format!("it cannot be read: {e}"))?;
     let mut rest: Vec<u8> = Vec::new();

@@ -1,14 +1,20 @@
 //! What every spool must do, whatever it is made of: run on the local one, and on simulated ones.
 //!
 //! The suite sees a spool through its port, and the other side of it (what a producer does, what an operator finds)
-//! through [`Hands`].
+//! through [`Hands`]. It is part of the library so that simulated spools run the same.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the suite is a test: a failed check is to panic"
+)]
+
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Claim, Found, Order, Retire, Retired, Spool, SpoolSettings};
+use super::{Claim, FileReader, Found, Order, Retire, Retired, Spool, SpoolSettings, SpooledFile};
 use crate::segment::{FileStat, JournalId, RelativePath};
 
 /// A producer and an operator, working on the directories that the settings name. Paths are bytes below the spool;
@@ -48,6 +54,7 @@ pub fn run(make: Make<'_>, hands: &dyn Hands) {
     age_decides_what_is_ready(make, hands);
     a_marker_decides_what_is_ready(make, hands);
     only_regular_files_are_opened(make, hands);
+    an_open_file_is_the_file_that_was_opened(make, hands);
     a_file_is_renamed_once(make, hands);
     only_the_recorded_identity_is_retired(make, hands);
     a_target_is_never_replaced(make, hands);
@@ -251,22 +258,47 @@ fn a_marker_decides_what_is_ready(make: Make<'_>, hands: &dyn Hands) {
 }
 
 fn only_regular_files_are_opened(make: Make<'_>, hands: &dyn Hands) {
-    use std::io::Read;
     let settings = hands.settings();
     hands.drop_file(&settings, b"d/a", b"content", NOW - 1);
     hands.link(&settings, b"link", b"d/a");
     hands.link(&settings, b"link-dir", b"d");
     let spool = make(settings);
-    let (mut file, stat) = spool.open(&path(b"d/a")).unwrap().unwrap();
-    let mut content = String::new();
-    file.read_to_string(&mut content).unwrap();
-    assert_eq!(content, "content");
+    let (file, stat) = spool.open(&path(b"d/a")).unwrap().unwrap();
+    assert_eq!(content_of(&*file), b"content");
     assert_eq!((stat.size, stat.mtime_ns), (7, NOW - 1));
     assert_eq!(spool.stat(&path(b"d/a")).unwrap(), Some(stat));
     for absent in [&b"d"[..], b"link", b"link-dir/a", b"x", b"x/y", b"d/a/b"] {
         assert!(spool.open(&path(absent)).unwrap().is_none());
         assert_eq!(spool.stat(&path(absent)).unwrap(), None);
     }
+}
+
+fn content_of(file: &dyn SpooledFile) -> Vec<u8> {
+    let mut content = Vec::new();
+    FileReader::new(file, 0).read_to_end(&mut content).unwrap();
+    content
+}
+
+fn an_open_file_is_the_file_that_was_opened(make: Make<'_>, hands: &dyn Hands) {
+    let settings = hands.settings();
+    hands.drop_file(&settings, b"a", b"first", NOW - 1);
+    let spool = make(settings.clone());
+    let (file, stat) = spool.open(&path(b"a")).unwrap().unwrap();
+    assert_eq!(file.stat().unwrap(), stat);
+    let mut rest = [0; 8];
+    assert_eq!(file.read_at(&mut rest, 2).unwrap(), 3);
+    assert_eq!(&rest[..3], b"rst");
+    assert_eq!(file.read_at(&mut rest, 5).unwrap(), 0);
+    assert_eq!(file.read_at(&mut rest, 50).unwrap(), 0);
+    hands.append(&settings, b"a", b" and more", NOW);
+    let grown = file.stat().unwrap();
+    assert!(!grown.untouched(&stat));
+    assert_eq!((grown.inode, grown.size), (stat.inode, 14));
+    assert_eq!(content_of(&*file), b"first and more");
+    hands.drop_file(&settings, b"a", b"second", NOW);
+    assert!(file.stat().unwrap().untouched(&grown));
+    hands.remove(&settings, b"a");
+    assert_eq!(content_of(&*file), b"first and more");
 }
 
 fn a_file_is_renamed_once(make: Make<'_>, hands: &dyn Hands) {

@@ -3,11 +3,10 @@
 //! Nothing symbolic is followed below the spool; files are opened relative to it without following, and must be
 //! regular after opening. What is found here is hearsay until it was opened: identities are taken by `fstat`.
 
-#[cfg(test)]
 pub mod conformance;
 pub mod local;
 
-use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -105,6 +104,44 @@ pub enum Retired {
     Gone,
 }
 
+/// An open spooled file: its inode, whatever becomes of its name. Several threads may read it at once.
+pub trait SpooledFile: Send + Sync {
+    /// Reads at `offset`, as `pread` does: fewer bytes than there is room for are not the end, none are.
+    ///
+    /// # Errors
+    /// It could not be read; `Interrupted`: ask again.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// What `fstat` says of it now.
+    ///
+    /// # Errors
+    /// The file system answered none.
+    fn stat(&self) -> io::Result<FileStat>;
+}
+
+/// With the identity that was taken when it was opened.
+pub type OpenedFile = (Box<dyn SpooledFile>, FileStat);
+
+/// Reads an open spooled file from an offset on.
+pub struct FileReader<F> {
+    file: F,
+    at: u64,
+}
+
+impl<F> FileReader<F> {
+    pub fn new(file: F, offset: u64) -> Self {
+        Self { file, at: offset }
+    }
+}
+
+impl<F: std::ops::Deref<Target: SpooledFile>> Read for FileReader<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buffer, self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
 pub trait Spool: Send + Sync {
     /// Calls `visit` for every file that may be read, in the configured order (`now_ns`: nanoseconds since 1970, for
     /// readiness). One pass over the directory, however many files it holds; memory is bounded by some 50 bytes a file.
@@ -122,7 +159,7 @@ pub trait Spool: Send + Sync {
     ///
     /// # Errors
     /// `Ok(None)` if it is gone or is no regular file any more.
-    fn open(&self, path: &RelativePath) -> Result<Option<(File, FileStat)>, SpoolError>;
+    fn open(&self, path: &RelativePath) -> Result<Option<OpenedFile>, SpoolError>;
 
     /// # Errors
     /// A failed look, which is not "absent".

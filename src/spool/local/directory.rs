@@ -5,22 +5,17 @@
 //! A descriptor goes on meaning the same directory when its path is given to something else.
 
 use std::ffi::CStr;
-use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::faults::Faults;
+use super::system::{FileSystem, Listed, Look};
 use crate::segment::{FileStat, RelativePath};
 use crate::spool::SpoolError;
-
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
 
 /// What became of a rename that must not replace anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,32 +29,39 @@ pub(super) enum Renamed {
     Across,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Directory {
-    fd: Arc<OwnedFd>,
+pub(super) struct Directory<F: FileSystem> {
+    system: F,
+    handle: Arc<F::Handle>,
     /// For messages only.
     path: PathBuf,
 }
 
-impl AsFd for Directory {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+impl<F: FileSystem> Clone for Directory<F> {
+    fn clone(&self) -> Self {
+        Self {
+            system: self.system.clone(),
+            handle: Arc::clone(&self.handle),
+            path: self.path.clone(),
+        }
     }
 }
 
-impl Directory {
+impl<F: FileSystem> Directory<F> {
     /// Opens a directory by its whole path. Links in the path are followed, at its end only with `follow`.
-    pub(super) fn open(path: &Path, follow: bool) -> Result<Self, Errno> {
-        let flags = if follow {
-            DIRECTORY
-        } else {
-            DIRECTORY | OFlags::NOFOLLOW
-        };
-        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+    pub(super) fn open(system: &F, path: &Path, follow: bool) -> Result<Self, Errno> {
         Ok(Self {
-            fd: Arc::new(fd),
+            handle: Arc::new(system.open(path, follow)?),
+            system: system.clone(),
             path: path.to_owned(),
         })
+    }
+
+    pub(super) fn system(&self) -> &F {
+        &self.system
+    }
+
+    pub(super) fn handle(&self) -> &Arc<F::Handle> {
+        &self.handle
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -83,9 +85,10 @@ impl Directory {
 
     /// One component down; `None` if nothing, or no directory, has this name.
     pub(super) fn child(&self, name: &[u8]) -> Result<Option<Self>, SpoolError> {
-        match rustix::fs::openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
-            Ok(fd) => Ok(Some(Self {
-                fd: Arc::new(fd),
+        match self.system.open_child(&self.handle, name) {
+            Ok(handle) => Ok(Some(Self {
+                system: self.system.clone(),
+                handle: Arc::new(handle),
                 path: self.join(name),
             })),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Ok(None),
@@ -122,7 +125,7 @@ impl Directory {
         if let Some(child) = self.child(name)? {
             return Ok(child);
         }
-        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o777)) {
+        match self.system.make_child(&self.handle, name) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(self.error("make directory", name, errno)),
         }
@@ -139,18 +142,13 @@ impl Directory {
 
     /// The stat of a regular file; `None` for anything else and for nothing.
     pub(super) fn stat(&self, name: &[u8]) -> Result<Option<FileStat>, SpoolError> {
-        Ok(match self.look(name)? {
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                Some(file_stat(&stat))
-            }
-            _ => None,
-        })
+        Ok(self.look(name)?.and_then(Look::of_file))
     }
 
     /// Whatever has this name, links not followed.
-    pub(super) fn look(&self, name: &[u8]) -> Result<Option<Stat>, SpoolError> {
-        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat)),
+    pub(super) fn look(&self, name: &[u8]) -> Result<Option<Look>, SpoolError> {
+        match self.system.look(&self.handle, name) {
+            Ok(look) => Ok(Some(look)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => Ok(None),
             Err(errno) => Err(self.error("look at", name, errno)),
         }
@@ -158,38 +156,29 @@ impl Directory {
 
     /// Opens a regular file for reading. What it is, is looked at first, so that no pipe is waited for and no device is
     /// woken, and again once it is open.
-    pub(super) fn open_file(&self, name: &[u8]) -> Result<Option<(File, FileStat)>, SpoolError> {
+    pub(super) fn open_file(&self, name: &[u8]) -> Result<Option<(F::File, FileStat)>, SpoolError> {
         if self.stat(name)?.is_none() {
             return Ok(None);
         }
-        let flags =
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Ok(None),
-            Err(errno) => return Err(self.error("open", name, errno)),
-        };
-        let stat = rustix::fs::fstat(&fd).map_err(|e| self.error("look at", name, e))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Ok(None);
+        match self.system.open_file(&self.handle, name) {
+            Ok((file, look)) => Ok(look.of_file().map(|stat| (file, stat))),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Ok(None),
+            Err(errno) => Err(self.error("open", name, errno)),
         }
-        Ok(Some((File::from(fd), file_stat(&stat))))
     }
 
     /// Creates a file that is ours alone (a temporary name): what is left under it by a killed process is removed first.
-    pub(super) fn create_file(&self, name: &[u8], mode: u32) -> Result<File, Errno> {
-        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+    pub(super) fn create_file(&self, name: &[u8], mode: u32) -> Result<F::File, Errno> {
+        match self.system.unlink(&self.handle, name) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode)).map(File::from)
+        self.system.create_file(&self.handle, name, mode)
     }
 
     /// Removes a name; that it is not there is fine.
     pub(super) fn unlink(&self, name: &[u8]) -> Result<(), SpoolError> {
-        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+        match self.system.unlink(&self.handle, name) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(self.error("remove", name, errno)),
         }
@@ -208,7 +197,8 @@ impl Directory {
         let renamed = if faults.lacks_noreplace() {
             Err(Errno::INVAL)
         } else {
-            rustix::fs::renameat_with(&self.fd, name, &to.fd, to_name, RenameFlags::NOREPLACE)
+            self.system
+                .rename_new(&self.handle, name, &to.handle, to_name)
         };
         match renamed {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
@@ -228,7 +218,7 @@ impl Directory {
         let Some(before) = self.stat(name)? else {
             return Ok(Renamed::Gone);
         };
-        let linked = rustix::fs::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty());
+        let linked = self.system.link(&self.handle, name, &to.handle, to_name);
         if let Err(errno @ (Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS)) = linked {
             let text = format!(
                 "{}; this file system can neither rename without replacing nor link, so no file can be moved on it \
@@ -276,12 +266,21 @@ impl Directory {
 
     /// Renames over whatever is there.
     pub(super) fn rename_over(&self, name: &[u8], to_name: &[u8]) -> Result<(), Errno> {
-        rustix::fs::renameat(&self.fd, name, &self.fd, to_name)
+        self.system.rename_over(&self.handle, name, to_name)
+    }
+
+    /// Every name in it, with its kind as far as the listing says it.
+    pub(super) fn list(
+        &self,
+        buffer: &mut [MaybeUninit<u8>],
+        visit: &mut dyn FnMut(Listed<'_>) -> Result<(), SpoolError>,
+    ) -> Result<(), SpoolError> {
+        self.system.list(&self.handle, buffer, visit)
     }
 
     /// Makes the names in this directory durable.
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
-        match rustix::fs::fsync(&self.fd) {
+        match self.system.sync(&self.handle) {
             // The file system has nothing to sync for a directory (some FUSE and network file systems).
             Ok(()) | Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
             Err(errno) => Err(self.error("sync directory", &[], errno)),
@@ -290,20 +289,23 @@ impl Directory {
 
     /// Device and inode of the directory itself.
     pub(super) fn identity(&self) -> Result<(u64, u64), SpoolError> {
-        let stat = rustix::fs::fstat(&self.fd).map_err(|e| self.error("look at", &[], e))?;
-        Ok((stat.st_dev, stat.st_ino))
+        self.system
+            .identity(&self.handle)
+            .map_err(|e| self.error("look at", &[], e))
     }
 
     /// Whether this process may make and remove names here.
     pub(super) fn is_writable(&self) -> bool {
-        let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-        rustix::fs::accessat(&self.fd, c".", wanted, AtFlags::empty()).is_ok()
+        self.system.is_writable(&self.handle)
     }
 }
 
 /// An absolute directory, made with whatever is missing above it; and whether anything was made.
-pub(super) fn make_absolute(path: &Path) -> Result<(Directory, bool), SpoolError> {
-    match Directory::open(path, false) {
+pub(super) fn make_absolute<F: FileSystem>(
+    system: &F,
+    path: &Path,
+) -> Result<(Directory<F>, bool), SpoolError> {
+    match Directory::open(system, path, false) {
         Ok(directory) => return Ok((directory, false)),
         Err(Errno::NOENT) => {}
         Err(errno) => return Err(not_a_directory(path, errno)),
@@ -311,9 +313,9 @@ pub(super) fn make_absolute(path: &Path) -> Result<(Directory, bool), SpoolError
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(not_a_directory(path, Errno::NOENT));
     };
-    let parent = match Directory::open(parent, true) {
+    let parent = match Directory::open(system, parent, true) {
         Ok(directory) => directory,
-        Err(Errno::NOENT) => make_absolute(parent)?.0,
+        Err(Errno::NOENT) => make_absolute(system, parent)?.0,
         Err(errno) => return Err(not_a_directory(parent, errno)),
     };
     Ok((parent.make_child(name.as_bytes())?, true))
@@ -383,18 +385,6 @@ fn is_lost(errno: Errno) -> bool {
 /// The components of a path below a directory; none for an empty one.
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|b| *b == b'/').filter(|name| !name.is_empty())
-}
-
-pub(super) fn file_stat(stat: &Stat) -> FileStat {
-    FileStat {
-        inode: stat.st_ino,
-        device: stat.st_dev,
-        size: stat.st_size as u64,
-        mtime_ns: stat
-            .st_mtime
-            .saturating_mul(1_000_000_000)
-            .saturating_add(stat.st_mtime_nsec as i64),
-    }
 }
 
 /// Whether a listed name is the directory itself or the one above it.

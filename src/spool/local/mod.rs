@@ -18,12 +18,12 @@ mod relocate;
 mod retire;
 mod scan;
 mod seen;
+pub mod system;
 mod unsynced;
 
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,22 +32,26 @@ use directory::{Directory, failure, shown};
 use names::Names;
 use place::Place;
 use seen::Seen;
+use system::{FileSystem, Linux};
 use unsynced::Unsynced;
 
-use super::{Claim, Found, Retire, Retired, Spool, SpoolError, SpoolSettings};
+use super::{
+    Claim, Found, OpenedFile, Retire, Retired, Spool, SpoolError, SpoolSettings, SpooledFile,
+};
 use crate::segment::{FileStat, RelativePath};
 
 /// Device and inode of the spool directory that this process has locked.
 type Pin = Arc<Mutex<Option<(u64, u64)>>>;
 
-pub struct LocalSpool {
+pub struct LocalSpool<F: FileSystem = Linux> {
+    system: F,
     settings: SpoolSettings,
     names: Names,
     /// Only under `retire = "move"`.
     retire_place: Option<Place>,
     quarantine_place: Place,
     seen: Mutex<Seen>,
-    unsynced: Unsynced,
+    unsynced: Unsynced<F>,
     pin: Pin,
 }
 
@@ -57,6 +61,16 @@ impl LocalSpool {
     /// # Errors
     /// A glob that cannot be read, a suffix or directory that cannot be used: the key and what is allowed.
     pub fn new(settings: SpoolSettings) -> Result<Self, SpoolError> {
+        Self::on(Linux, settings)
+    }
+}
+
+impl<F: FileSystem> LocalSpool<F> {
+    /// As [`LocalSpool::new`], on another file system than the running one.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn on(system: F, settings: SpoolSettings) -> Result<Self, SpoolError> {
         let refused = |text| failure("configure spool", &settings.path, text);
         let names = Names::new(&settings).map_err(refused)?;
         let retire_place = match (settings.retire, &settings.retire_dir) {
@@ -74,6 +88,7 @@ impl LocalSpool {
             Place::new("quarantine_dir", &settings.quarantine_dir, &settings.path)
                 .map_err(refused)?;
         Ok(Self {
+            system,
             names,
             retire_place,
             quarantine_place,
@@ -84,7 +99,7 @@ impl LocalSpool {
         })
     }
 
-    fn root(&self, operation: &'static str) -> Result<Directory, SpoolError> {
+    fn root(&self, operation: &'static str) -> Result<Directory<F>, SpoolError> {
         let path = &self.settings.path;
         let unavailable = |message: String| SpoolError {
             operation,
@@ -92,7 +107,7 @@ impl LocalSpool {
             message,
             unavailable: true,
         };
-        let root = Directory::open(path, true).map_err(|errno| {
+        let root = Directory::open(&self.system, path, true).map_err(|errno| {
             let text = std::io::Error::from(errno);
             unavailable(format!(
                 "the spool directory cannot be opened ({text}); is it mounted, and readable by this user?"
@@ -114,18 +129,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The lock on the spool and what goes with it.
-struct Held {
+struct Held<F: FileSystem> {
     pin: Pin,
-    _lock: claim::Lock,
+    _lock: claim::Lock<F>,
 }
 
-impl Drop for Held {
+impl<F: FileSystem> Drop for Held<F> {
     fn drop(&mut self) {
         *locked(&self.pin) = None;
     }
 }
 
-impl Spool for LocalSpool {
+impl<F: FileSystem> Spool for LocalSpool<F> {
     fn scan(
         &self,
         now_ns: i64,
@@ -145,11 +160,12 @@ impl Spool for LocalSpool {
         result
     }
 
-    fn open(&self, path: &RelativePath) -> Result<Option<(File, FileStat)>, SpoolError> {
-        match self.root("open")?.below(path.parent())? {
-            Some(directory) => directory.open_file(path.name()),
-            None => Ok(None),
-        }
+    fn open(&self, path: &RelativePath) -> Result<Option<OpenedFile>, SpoolError> {
+        let opened = match self.root("open")?.below(path.parent())? {
+            Some(directory) => directory.open_file(path.name())?,
+            None => None,
+        };
+        Ok(opened.map(|(file, stat)| (Box::new(file) as Box<dyn SpooledFile>, stat)))
     }
 
     fn stat(&self, path: &RelativePath) -> Result<Option<FileStat>, SpoolError> {
@@ -200,8 +216,8 @@ impl Spool for LocalSpool {
     fn directory(&self) -> Result<(u64, u64), SpoolError> {
         let root = self.root("look at")?;
         let (_, inode) = root.identity()?;
-        let system = rustix::fs::fstatvfs(&root).map_err(|e| root.error("look at", &[], e))?;
-        Ok((inode, system.f_fsid))
+        let system = self.system.system_id(root.handle());
+        Ok((inode, system.map_err(|e| root.error("look at", &[], e))?))
     }
 
     fn lock(&self) -> Result<Option<Box<dyn Send + Sync>>, SpoolError> {

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::directory::{Directory, make_absolute, not_a_directory};
+use super::system::FileSystem;
 use super::unsynced::Unsynced;
 use crate::spool::SpoolError;
 
@@ -53,14 +54,14 @@ impl Place {
     }
 
     /// The directory `path` below this place, if it is there.
-    pub(super) fn find(
+    pub(super) fn find<F: FileSystem>(
         &self,
-        root: &Directory,
+        root: &Directory<F>,
         path: &[u8],
-    ) -> Result<Option<Directory>, SpoolError> {
+    ) -> Result<Option<Directory<F>>, SpoolError> {
         let base = match self {
             Self::Below(below) => root.below(below)?,
-            Self::Elsewhere { path, .. } => match Directory::open(path, false) {
+            Self::Elsewhere { path, .. } => match Directory::open(root.system(), path, false) {
                 Ok(directory) => Some(directory),
                 Err(rustix::io::Errno::NOENT) => None,
                 Err(errno) => return Err(not_a_directory(path, errno)),
@@ -73,12 +74,12 @@ impl Place {
     }
 
     /// The directory `path` below this place, made where it is missing; all that must be synced for it to last is noted.
-    pub(super) fn make(
+    pub(super) fn make<F: FileSystem>(
         &self,
-        root: &Directory,
+        root: &Directory<F>,
         path: &[u8],
-        unsynced: &Unsynced,
-    ) -> Result<Directory, SpoolError> {
+        unsynced: &Unsynced<F>,
+    ) -> Result<Directory<F>, SpoolError> {
         let way = match self {
             Self::Below(below) => {
                 let whole = if path.is_empty() {
@@ -92,10 +93,10 @@ impl Place {
                 path: base,
                 is_known,
             } => {
-                let (directory, made) = make_absolute(base)?;
+                let (directory, made) = make_absolute(root.system(), base)?;
                 if made || !is_known.load(Ordering::Relaxed) {
                     for above in base.ancestors().skip(1) {
-                        if let Ok(above) = Directory::open(above, true) {
+                        if let Ok(above) = Directory::open(root.system(), above, true) {
                             unsynced.note(&above)?;
                         }
                     }

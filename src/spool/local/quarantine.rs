@@ -9,18 +9,18 @@
 //! the two steps and done again, the file is found by its inode (a copy on another file system by the identity in the
 //! reason, which is written before the original is removed) and the reason is written if it is missing.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::LocalSpool;
-use super::claim::errno;
 use super::directory::{Directory, Renamed, failure};
 use super::names::{lengthened, numbered};
 use super::relocate::{Moved, Relocation};
+use super::system::{FileSystem, errno};
 use crate::segment::{FileStat, RelativePath};
-use crate::spool::SpoolError;
+use crate::spool::{FileReader, SpoolError};
 
 const OPERATION: &str = "quarantine";
 const REASON_SUFFIX: &[u8] = b".reason.json";
@@ -29,15 +29,15 @@ const REASON_SUFFIX: &[u8] = b".reason.json";
 const REASON_BYTES_MAX: u64 = 1 << 20;
 
 /// One file that is to be set aside.
-struct Aside<'a> {
-    spool: &'a LocalSpool,
-    to: Directory,
+struct Aside<'a, F: FileSystem> {
+    spool: &'a LocalSpool<F>,
+    to: Directory<F>,
     name: &'a [u8],
     stat: &'a FileStat,
     reason: &'a Value,
 }
 
-impl LocalSpool {
+impl<F: FileSystem> LocalSpool<F> {
     pub(super) fn quarantine_file(
         &self,
         path: &RelativePath,
@@ -78,8 +78,12 @@ impl LocalSpool {
     }
 }
 
-impl Aside<'_> {
-    fn take(&self, root: &Directory, from: &Directory) -> Result<Option<PathBuf>, SpoolError> {
+impl<F: FileSystem> Aside<'_, F> {
+    fn take(
+        &self,
+        root: &Directory<F>,
+        from: &Directory<F>,
+    ) -> Result<Option<PathBuf>, SpoolError> {
         let unsynced = &self.spool.unsynced;
         self.take_marker(from)?;
         for attempt in 0..u32::MAX {
@@ -108,7 +112,7 @@ impl Aside<'_> {
         Ok(None)
     }
 
-    fn relocate(&self, from: &Directory, name: &[u8]) -> Result<Moved, SpoolError> {
+    fn relocate(&self, from: &Directory<F>, name: &[u8]) -> Result<Moved, SpoolError> {
         Relocation {
             from,
             name: self.name,
@@ -127,7 +131,7 @@ impl Aside<'_> {
     }
 
     /// A marker left behind would make a new file of this name ready before it is whole.
-    fn take_marker(&self, from: &Directory) -> Result<(), SpoolError> {
+    fn take_marker(&self, from: &Directory<F>) -> Result<(), SpoolError> {
         let Some(marker) = self.spool.names.marker_of(self.name) else {
             return Ok(());
         };
@@ -137,7 +141,7 @@ impl Aside<'_> {
     }
 
     /// Where an earlier attempt put it.
-    fn find(&self, root: &Directory) -> Result<Option<PathBuf>, SpoolError> {
+    fn find(&self, root: &Directory<F>) -> Result<Option<PathBuf>, SpoolError> {
         let is_one_device = self.to.identity()?.0 == root.identity()?.0;
         for attempt in 0..u32::MAX {
             let name = numbered(self.name, attempt);
@@ -170,7 +174,8 @@ impl Aside<'_> {
             return Ok(false);
         };
         let mut text = Vec::new();
-        file.take(REASON_BYTES_MAX)
+        FileReader::new(&file, 0)
+            .take(REASON_BYTES_MAX)
             .read_to_end(&mut text)
             .map_err(|e| self.to.error("read", &reason_name, errno(&e)))?;
         let identity = serde_json::from_slice::<Value>(&text)
@@ -194,9 +199,11 @@ impl Aside<'_> {
         let mut text = serde_json::to_vec_pretty(&self.reason_and_identity())
             .map_err(|e| failure(OPERATION, &self.to.join(&reason_name), e.to_string()))?;
         text.push(b'\n');
-        file.write_all(&text)
-            .and_then(|()| file.sync_all())
-            .map_err(|e| self.to.error(OPERATION, &temporary, errno(&e)))?;
+        let system = self.to.system();
+        system
+            .write(&mut file, &text)
+            .and_then(|()| system.sync_file(&file))
+            .map_err(|e| self.to.error(OPERATION, &temporary, e))?;
         let faults = &self.spool.unsynced.faults;
         faults.point("reason written")?;
         let renamed = self

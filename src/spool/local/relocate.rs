@@ -13,18 +13,15 @@
 //! Killed anywhere, the original stands, or a whole durable copy does. Done again: a temporary name is written anew, and
 //! a copy under the final name that equals the original is taken for ours.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io::{BufRead, BufReader, Read};
 
-use rustix::fs::{Advice, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
-use super::claim::errno;
 use super::directory::{Directory, Renamed, failure, shown};
 use super::faults::Faults;
+use super::system::{FileSystem, errno};
 use crate::segment::{Digest, Digester, FileStat};
-use crate::spool::SpoolError;
+use crate::spool::{FileReader, SpoolError, SpooledFile};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -44,10 +41,10 @@ pub(super) enum Moved {
     Changed(FileStat),
 }
 
-pub(super) struct Relocation<'a> {
-    pub(super) from: &'a Directory,
+pub(super) struct Relocation<'a, F: FileSystem> {
+    pub(super) from: &'a Directory<F>,
     pub(super) name: &'a [u8],
-    pub(super) to: &'a Directory,
+    pub(super) to: &'a Directory<F>,
     pub(super) to_name: &'a [u8],
     /// What a copy is called until it is whole.
     pub(super) temporary: &'a [u8],
@@ -67,12 +64,12 @@ pub(super) fn may_be_copy(copy: &FileStat, original: &FileStat) -> bool {
 
 /// Whether all of `beginning` is what `file` begins with.
 pub(super) fn begins_with(
-    file: File,
-    beginning: File,
+    file: &dyn SpooledFile,
+    beginning: &dyn SpooledFile,
     failed: &dyn Fn(Errno) -> SpoolError,
 ) -> Result<bool, SpoolError> {
-    let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
-    let mut beginning = BufReader::with_capacity(BUFFER_BYTES, beginning);
+    let buffered = |file| BufReader::with_capacity(BUFFER_BYTES, FileReader::new(file, 0));
+    let (mut file, mut beginning) = (buffered(file), buffered(beginning));
     loop {
         let wanted = beginning.fill_buf().map_err(|e| failed(errno(&e)))?;
         let found = file.fill_buf().map_err(|e| failed(errno(&e)))?;
@@ -93,7 +90,7 @@ fn is_same_file(a: &FileStat, b: &FileStat) -> bool {
     a.inode == b.inode && a.device == b.device
 }
 
-impl Relocation<'_> {
+impl<F: FileSystem> Relocation<'_, F> {
     pub(super) fn run(&self) -> Result<Moved, SpoolError> {
         let here = match self.look_here()? {
             Ok(here) => here,
@@ -177,16 +174,16 @@ impl Relocation<'_> {
     }
 
     fn copy(&self) -> Result<Moved, SpoolError> {
-        let Some((mut source, opened)) = self.from.open_file(self.name)? else {
+        let Some((source, opened)) = self.from.open_file(self.name)? else {
             return Ok(Moved::Gone);
         };
         if let Some(otherwise) = self.judge(&opened) {
             return Ok(otherwise);
         }
         if self.to.look(self.to_name)?.is_some() {
-            return self.finish_copy(&mut source, &opened);
+            return self.finish_copy(&source, &opened);
         }
-        if let Some(now) = self.write_copy(&mut source, &opened)? {
+        if let Some(now) = self.write_copy(&source, &opened)? {
             self.to.unlink(self.temporary)?;
             return Ok(now);
         }
@@ -210,54 +207,54 @@ impl Relocation<'_> {
     }
 
     /// The new name is taken: perhaps by our own copy, killed before the original was removed.
-    fn finish_copy(&self, source: &mut File, opened: &FileStat) -> Result<Moved, SpoolError> {
-        let Some((mut copy, there)) = self.to.open_file(self.to_name)? else {
+    fn finish_copy(&self, source: &F::File, opened: &FileStat) -> Result<Moved, SpoolError> {
+        let Some((copy, there)) = self.to.open_file(self.to_name)? else {
             return Ok(Moved::Taken);
         };
         if !may_be_copy(&there, opened) {
             return Ok(Moved::Taken);
         }
-        let original = self.digest(source, self.from, self.name)?;
-        if original != self.digest(&mut copy, self.to, self.to_name)? {
+        let original = digest_of(source, self.from, self.name)?;
+        if original != digest_of(&copy, self.to, self.to_name)? {
             return Ok(Moved::Taken);
         }
-        copy.sync_all()
-            .map_err(|e| self.to.error("sync", self.to_name, errno(&e)))?;
+        self.to
+            .system()
+            .sync_file(&copy)
+            .map_err(|e| self.to.error("sync", self.to_name, e))?;
         self.remove_original(opened)
     }
 
     /// `None` if the temporary name now holds all of the file, durably.
-    fn write_copy(
-        &self,
-        source: &mut File,
-        opened: &FileStat,
-    ) -> Result<Option<Moved>, SpoolError> {
-        let failed = |e: std::io::Error| self.to.error("copy", self.temporary, errno(&e));
-        let mut copy = self
-            .to
-            .create_file(self.temporary, 0o600)
-            .map_err(|e| self.to.error("copy", self.temporary, e))?;
+    fn write_copy(&self, source: &F::File, opened: &FileStat) -> Result<Option<Moved>, SpoolError> {
+        let system = self.to.system();
+        let failed = |errno| self.to.error("copy", self.temporary, errno);
+        let mut copy = self.to.create_file(self.temporary, 0o600).map_err(failed)?;
         let mut digester = Digester::default();
+        let mut reader = FileReader::new(source, 0);
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut length = 0;
         loop {
-            let n = self.read(source, &mut buffer, self.from, self.name)?;
+            let n = read(&mut reader, &mut buffer, self.from, self.name)?;
             if n == 0 {
                 break;
             }
             digester.update(&buffer[..n]);
-            copy.write_all(&buffer[..n]).map_err(failed)?;
+            system.write(&mut copy, &buffer[..n]).map_err(failed)?;
             length += n as u64;
             self.faults.point("copying")?;
             if length > opened.size {
                 break;
             }
         }
-        self.give_attributes(source, &copy, opened)?;
-        copy.sync_all().map_err(failed)?;
+        // By its time a later attempt knows the copy.
+        system
+            .give_attributes(source, &copy, opened.mtime_ns)
+            .map_err(failed)?;
+        system.sync_file(&copy).map_err(failed)?;
         // What the disk holds is to be compared, not what memory does; a file system may ignore this.
-        let _ = rustix::fs::fadvise(&copy, 0, None, Advice::DontNeed);
-        if self.digest(&mut copy, self.to, self.temporary)? != digester.digest() {
+        system.drop_cache(&copy);
+        if digest_of(&copy, self.to, self.temporary)? != digester.digest() {
             let text =
                 "what was written reads back differently; the original stays; check the disk";
             return Err(failure(
@@ -271,45 +268,15 @@ impl Relocation<'_> {
 
     fn was_changed(
         &self,
-        source: &File,
+        source: &F::File,
         opened: &FileStat,
         length: u64,
     ) -> Result<Option<Moved>, SpoolError> {
-        let stat =
-            rustix::fs::fstat(source).map_err(|e| self.from.error("look at", self.name, e))?;
-        let now = super::directory::file_stat(&stat);
+        let now = source
+            .stat()
+            .map_err(|e| self.from.error("look at", self.name, errno(&e)))?;
         let is_same = now.untouched(opened) && length == opened.size;
         Ok((!is_same).then_some(Moved::Changed(now)))
-    }
-
-    /// Time (by which a later attempt knows the copy), permissions, and the owner where this process may give it.
-    fn give_attributes(
-        &self,
-        source: &File,
-        copy: &File,
-        opened: &FileStat,
-    ) -> Result<(), SpoolError> {
-        let failed = |e: std::io::Error| self.to.error("copy", self.temporary, errno(&e));
-        let metadata = source
-            .metadata()
-            .map_err(|e| self.from.error("look at", self.name, errno(&e)))?;
-        let _ = std::os::unix::fs::fchown(copy, Some(metadata.uid()), Some(metadata.gid()));
-        let mode = metadata.permissions().mode() & 0o777;
-        copy.set_permissions(std::fs::Permissions::from_mode(mode))
-            .map_err(failed)?;
-        let times = Timestamps {
-            last_access: Timespec {
-                tv_sec: 0,
-                tv_nsec: UTIME_OMIT,
-            },
-            last_modification: Timespec {
-                tv_sec: opened.mtime_ns.div_euclid(1_000_000_000),
-                tv_nsec: opened.mtime_ns.rem_euclid(1_000_000_000),
-            },
-        };
-        // Without it, a later attempt after a kill makes a second copy under the next number; nothing is lost.
-        let _ = rustix::fs::futimens(copy, &times);
-        Ok(())
     }
 
     fn remove_original(&self, opened: &FileStat) -> Result<Moved, SpoolError> {
@@ -328,40 +295,36 @@ impl Relocation<'_> {
         self.faults.point("original removed")?;
         Ok(Moved::Yes)
     }
+}
 
-    fn digest(
-        &self,
-        file: &mut File,
-        directory: &Directory,
-        name: &[u8],
-    ) -> Result<Digest, SpoolError> {
-        file.seek(SeekFrom::Start(0))
-            .map_err(|e| directory.error("read", name, errno(&e)))?;
-        let mut digester = Digester::default();
-        let mut buffer = vec![0; BUFFER_BYTES];
-        loop {
-            let n = self.read(file, &mut buffer, directory, name)?;
-            if n == 0 {
-                return Ok(digester.digest());
-            }
-            digester.update(&buffer[..n]);
+fn digest_of<F: FileSystem>(
+    file: &F::File,
+    directory: &Directory<F>,
+    name: &[u8],
+) -> Result<Digest, SpoolError> {
+    let mut reader = FileReader::new(file, 0);
+    let mut digester = Digester::default();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let n = read(&mut reader, &mut buffer, directory, name)?;
+        if n == 0 {
+            return Ok(digester.digest());
         }
+        digester.update(&buffer[..n]);
     }
+}
 
-    #[expect(clippy::unused_self, reason = "it belongs to the copy")]
-    fn read(
-        &self,
-        file: &mut File,
-        buffer: &mut [u8],
-        directory: &Directory,
-        name: &[u8],
-    ) -> Result<usize, SpoolError> {
-        loop {
-            match file.read(buffer) {
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(directory.error("read", name, errno(&e))),
-                Ok(n) => return Ok(n),
-            }
+fn read<F: FileSystem>(
+    file: &mut impl Read,
+    buffer: &mut [u8],
+    directory: &Directory<F>,
+    name: &[u8],
+) -> Result<usize, SpoolError> {
+    loop {
+        match file.read(buffer) {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(directory.error("read", name, errno(&e))),
+            Ok(n) => return Ok(n),
         }
     }
 }

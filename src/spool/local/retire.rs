@@ -21,11 +21,12 @@ use super::LocalSpool;
 use super::directory::{Directory, failure};
 use super::names::DELETE_PREFIX;
 use super::relocate::{Moved, Relocation, begins_with, may_be_copy};
+use super::system::FileSystem;
 use crate::crash;
 use crate::segment::{FileStat, RelativePath};
 use crate::spool::{Retire, Retired, SpoolError};
 
-impl LocalSpool {
+impl<F: FileSystem> LocalSpool<F> {
     pub(super) fn retire_file(
         &self,
         path: &RelativePath,
@@ -75,8 +76,8 @@ impl LocalSpool {
     /// Nothing of ours stands at the path: was it retired before?
     fn look_for_retired(
         &self,
-        root: &Directory,
-        from: Option<&Directory>,
+        root: &Directory<F>,
+        from: Option<&Directory<F>>,
         path: &RelativePath,
         stat: &FileStat,
         target: &RelativePath,
@@ -128,8 +129,8 @@ impl LocalSpool {
     /// the original of a copy was removed: then the copy stands, and the new file does not begin with it.
     fn look_at_changed(
         &self,
-        root: &Directory,
-        from: &Directory,
+        root: &Directory<F>,
+        from: &Directory<F>,
         path: &RelativePath,
         stat: &FileStat,
         target: &RelativePath,
@@ -147,7 +148,7 @@ impl LocalSpool {
             return Ok(Retired::Changed(here));
         };
         if !may_be_copy(&there, stat)
-            || begins_with(file, copy, &|e| from.error("read", path.name(), e))?
+            || begins_with(&file, &copy, &|e| from.error("read", path.name(), e))?
         {
             return Ok(Retired::Changed(here));
         }
@@ -159,11 +160,11 @@ impl LocalSpool {
     /// The target's directory; under `retire_dir` it is made.
     fn target_directory(
         &self,
-        root: &Directory,
-        from: &Directory,
+        root: &Directory<F>,
+        from: &Directory<F>,
         path: &RelativePath,
         target: &RelativePath,
-    ) -> Result<Directory, SpoolError> {
+    ) -> Result<Directory<F>, SpoolError> {
         if let Some(place) = &self.retire_place {
             return place.make(root, target.parent(), &self.unsynced);
         }
@@ -177,7 +178,12 @@ impl LocalSpool {
     }
 
     /// Whether the target's name is another file's, as far as a look tells; the rename itself never replaces.
-    fn is_taken(&self, to: &Directory, name: &[u8], stat: &FileStat) -> Result<bool, SpoolError> {
+    fn is_taken(
+        &self,
+        to: &Directory<F>,
+        name: &[u8],
+        stat: &FileStat,
+    ) -> Result<bool, SpoolError> {
         if to.look(name)?.is_none() {
             return Ok(false);
         }
@@ -190,8 +196,8 @@ impl LocalSpool {
     /// The marker goes the way of its file, under the first free name; that of a deleted file is removed.
     fn retire_marker(
         &self,
-        from: &Directory,
-        to: &Directory,
+        from: &Directory<F>,
+        to: &Directory<F>,
         path: &RelativePath,
     ) -> Result<(), SpoolError> {
         let Some(marker) = self.names.marker_of(path.name()) else {
@@ -209,8 +215,8 @@ impl LocalSpool {
 
     pub(super) fn move_marker(
         &self,
-        from: &Directory,
-        to: &Directory,
+        from: &Directory<F>,
+        to: &Directory<F>,
         marker: &[u8],
         target: &dyn Fn(u32) -> Vec<u8>,
     ) -> Result<(), SpoolError> {
@@ -228,10 +234,10 @@ impl LocalSpool {
 
     pub(super) fn relocate(
         &self,
-        from: &Directory,
+        from: &Directory<F>,
         name: &[u8],
         stat: &FileStat,
-        to: &Directory,
+        to: &Directory<F>,
         to_name: &[u8],
         exactly: bool,
     ) -> Result<Moved, SpoolError> {

@@ -10,12 +10,13 @@ use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 
-use rustix::fs::{FileType, RawDir};
+use rustix::fs::FileType;
 
-use super::directory::{Directory, failure, file_stat, is_dots};
+use super::directory::{Directory, failure, is_dots};
 use super::listing::{self, Listing, write_path};
 use super::names::Names;
 use super::seen::{Seen, directory_hash, name_hash};
+use super::system::{FileSystem, Look};
 use crate::segment::RelativePath;
 use crate::spool::{Found, Order, SpoolError, SpoolSettings};
 
@@ -26,14 +27,14 @@ const PATH_BYTES_MAX: usize = 4095;
 
 const OPERATION: &str = "scan";
 
-pub(super) struct Scan<'a> {
+pub(super) struct Scan<'a, F: FileSystem> {
     pub(super) settings: &'a SpoolSettings,
     pub(super) names: &'a Names,
-    pub(super) root: Directory,
+    pub(super) root: Directory<F>,
     pub(super) seen: &'a mut Seen,
 }
 
-impl Scan<'_> {
+impl<F: FileSystem> Scan<'_, F> {
     pub(super) fn run(
         mut self,
         now_ns: i64,
@@ -107,21 +108,19 @@ impl Scan<'_> {
     fn gather_one(
         &self,
         listing: &mut Listing,
-        directory: &Directory,
+        directory: &Directory<F>,
         number: u32,
         path: &[u8],
         buffer: &mut [MaybeUninit<u8>],
     ) -> Result<(), SpoolError> {
         let mut full = Vec::new();
-        let mut read = RawDir::new(directory, buffer);
-        while let Some(entry) = read.next() {
-            let entry = entry.map_err(|e| directory.error(OPERATION, &[], e))?;
-            let name = entry.file_name();
+        directory.list(buffer, &mut |entry| {
+            let (name, listed) = entry.map_err(|e| directory.error(OPERATION, &[], e))?;
             if is_dots(name) {
-                continue;
+                return Ok(());
             }
             write_path(&mut full, path, name.to_bytes());
-            let is_added = match self.kind(directory, name, entry.file_type(), &full)? {
+            let is_added = match self.kind(directory, name, listed, &full)? {
                 Kind::File(mtime_ns) => listing.add(number, name, mtime_ns).is_some(),
                 Kind::Directory => listing.add_directory(&full).is_some(),
                 Kind::Nothing => true,
@@ -136,14 +135,14 @@ impl Scan<'_> {
                 );
                 return Err(failure(OPERATION, &self.root.join(&full), text));
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// What a directory entry is to this scan. The listing often says what type it is, not always.
     fn kind(
         &self,
-        directory: &Directory,
+        directory: &Directory<F>,
         name: &CStr,
         listed: FileType,
         path: &[u8],
@@ -165,11 +164,11 @@ impl Scan<'_> {
                 Kind::Directory
             });
         }
-        let Some(stat) = directory.look(name.to_bytes())? else {
+        let Some(Look { kind, stat }) = directory.look(name.to_bytes())? else {
             return Ok(Kind::Nothing);
         };
-        Ok(match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile if may_be_file => Kind::File(file_stat(&stat).mtime_ns),
+        Ok(match kind {
+            FileType::RegularFile if may_be_file => Kind::File(stat.mtime_ns),
             FileType::Directory if may_be_directory => Kind::Directory,
             _ => Kind::Nothing,
         })
@@ -179,7 +178,7 @@ impl Scan<'_> {
         &mut self,
         listing: &Listing,
         entry: listing::Entry,
-        directory: &Directory,
+        directory: &Directory<F>,
         hash: u64,
     ) -> Result<Option<Found>, SpoolError> {
         let name = listing.name(entry);
@@ -200,7 +199,7 @@ impl Scan<'_> {
         Ok(Some(Found { path, stat, ready }))
     }
 
-    fn has_marker(&self, directory: &Directory, name: &CStr) -> Result<bool, SpoolError> {
+    fn has_marker(&self, directory: &Directory<F>, name: &CStr) -> Result<bool, SpoolError> {
         match self.names.marker_of(name.to_bytes()) {
             Some(marker) => Ok(directory.stat(&marker)?.is_some()),
             None => Ok(false),
@@ -244,13 +243,13 @@ enum Kind {
 }
 
 /// Directories of a listing, opened once while there are few of them. The hash seeds the hashes of their files.
-struct OpenDirectories {
-    root: Directory,
-    open: HashMap<u32, Option<(Directory, u64)>>,
+struct OpenDirectories<F: FileSystem> {
+    root: Directory<F>,
+    open: HashMap<u32, Option<(Directory<F>, u64)>>,
 }
 
-impl OpenDirectories {
-    fn new(root: Directory) -> Self {
+impl<F: FileSystem> OpenDirectories<F> {
+    fn new(root: Directory<F>) -> Self {
         Self {
             root,
             open: HashMap::new(),
@@ -262,7 +261,7 @@ impl OpenDirectories {
         &mut self,
         listing: &Listing,
         number: u32,
-    ) -> Result<Option<&(Directory, u64)>, SpoolError> {
+    ) -> Result<Option<&(Directory<F>, u64)>, SpoolError> {
         if self.open.len() >= OPEN_MAX && !self.open.contains_key(&number) {
             self.open.clear();
         }
