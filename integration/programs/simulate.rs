@@ -1,7 +1,7 @@
 //! `make sim`: exhaustive single and double crashes on every lake, then seeds by chance.
 //!
 //! `SEED=n` shows one seed's run, call by call. `RUNS=n` is how many seeds are run (default 5,000), `FROM=n` the first.
-//! `DOUBLE=0` leaves double crashes out, which take longest.
+//! `SINGLE=0` and `DOUBLE=0` leave out single faults and double crashes, which take longest.
 
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../simulation/mod.rs"]
@@ -66,7 +66,9 @@ fn main() -> ExitCode {
         total.merge(sum);
     };
     let modes = modes();
-    add("every fate of every call", &|| singles(&modes));
+    if number("SINGLE") != Some(0) {
+        add("every fate of every call", &|| singles(&modes));
+    }
     if number("DOUBLE") != Some(0) {
         for mode in &modes {
             let name = format!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lakeward::clock::Clock;
 use lakeward::config::{Config, load};
 use lakeward::journal::Journal;
-use lakeward::journal::sqlite::SqliteJournal;
+use lakeward::journal::sqlite::{SqliteJournal, Surroundings};
 use lakeward::pipeline::{Halt, Orders, Pipeline, Ports, Stop, Tally};
 use lakeward::segment::JournalId;
 use lakeward::spool::Retire;
@@ -19,11 +19,14 @@ use super::journal::{FaultyJournal, MemoryStore};
 use super::lake::{Kind as LakeKind, LakeStore, Options, SimLake, tear_directory};
 use super::plan::{Act, JournalKind, Plan, Setting};
 use super::records;
-use super::spool::{SimSpool, SpoolDisk};
+use super::spool::{self, SpoolDisk};
 use super::turns::{Ended, Schedule};
 use super::world::{Fates, Shape, World};
 
 const PIPELINE: &str = "sim";
+const SPOOL: &str = "/spool";
+const RETIRED: &str = "/retired";
+const QUARANTINE: &str = "/spool/.quarantine";
 
 /// Processes of one run at most, before the weather clears.
 const LIVES_MAX: u32 = 30;
@@ -96,10 +99,9 @@ impl Clock for SimClock {
 
 /// What outlives a process, and who looks at it.
 struct Stage {
-    plan: Plan,
     world: World,
     lake: Arc<LakeStore>,
-    disk: Arc<SpoolDisk>,
+    disk: SpoolDisk,
     checker: Checker,
     drops: Vec<Dropped>,
     acts: std::collections::VecDeque<(u64, Act)>,
@@ -118,7 +120,7 @@ struct Run<'a> {
     world: World,
     stage: Shared,
     lake: Arc<LakeStore>,
-    disk: Arc<SpoolDisk>,
+    disk: SpoolDisk,
     memory: MemoryStore,
     clock: Arc<dyn Clock>,
 }
@@ -136,12 +138,14 @@ pub fn run_with(plan: &Plan, fates: Box<dyn Fates>, place: &Place, keep_words: b
         world.keep_words();
     }
     let lake = LakeStore::new(plan.lake, lake_options(plan, place));
-    let disk = SpoolDisk::new(world.clone());
+    let disk = SpoolDisk::new(&world);
+    disk.mkdir(SPOOL);
+    disk.mkdir(RETIRED);
+    disk.settle();
     let stage = Stage {
-        plan: plan.clone(),
         world: world.clone(),
         lake: Arc::clone(&lake),
-        disk: Arc::clone(&disk),
+        disk: disk.clone(),
         checker: Checker::new(Arc::clone(&lake), plan.setting.weak),
         drops: Vec::new(),
         acts: plan.acts.iter().cloned().collect(),
@@ -273,7 +277,7 @@ impl Run<'_> {
         let pipeline = Arc::new(config.pipelines[0].clone());
         let world = &self.world;
         let journal = self.journal()?;
-        let spool = SimSpool::new(&self.disk, world.clone(), pipeline.source.spool.clone());
+        let spool = spool::open(&self.disk, world, pipeline.source.spool.clone())?;
         let ports = Ports {
             clock: Arc::clone(&self.clock),
             journal,
@@ -306,8 +310,11 @@ impl Run<'_> {
                 Arc::new(FaultyJournal::new(world, journal))
             }
             JournalKind::Sqlite => {
-                let journal =
-                    SqliteJournal::open_as(&self.place.state(), Arc::clone(&self.clock), id)?;
+                let around = Surroundings {
+                    clock: Arc::clone(&self.clock),
+                    id: Some(id),
+                };
+                let journal = SqliteJournal::open_with(&self.place.state(), around)?;
                 Arc::new(FaultyJournal::new(world, journal))
             }
         })
@@ -317,7 +324,11 @@ impl Run<'_> {
         let path = self.place.dir.path().join("lakeward.toml");
         std::fs::write(&path, toml(setting, self.plan.lake)).expect("a configuration");
         let mut config = load(&path).expect("a configuration");
-        config.pipelines[0].source.reading.segment_bytes = setting.segment_bytes;
+        let source = &mut config.pipelines[0].source;
+        source.reading.segment_bytes = setting.segment_bytes;
+        source.spool.path = SPOOL.into();
+        source.spool.quarantine_dir = ".quarantine".into();
+        source.spool.retire_dir = (setting.retire == Retire::Move).then(|| RETIRED.into());
         config
     }
 
@@ -333,6 +344,7 @@ impl Run<'_> {
             lock(&self.stage).checker.violations.push(text);
         }
         self.lake.process_died();
+        self.disk.end_process();
         if !died {
             return;
         }
@@ -418,8 +430,11 @@ impl Stage {
             }
         }
         self.checker.look();
-        for path in self.disk.take_retired() {
-            self.left(&path);
+        for event in self.disk.events() {
+            let aside = event.to.is_some_and(|to| to.starts_with(QUARANTINE));
+            if !aside {
+                self.left(&event.content);
+            }
         }
     }
 
@@ -448,20 +463,72 @@ impl Stage {
                 records,
                 broken,
                 synced,
-            } => {
-                let number = self.drops.len();
-                let dropped = dropped(number, path, *records, *broken);
-                self.disk.drop_file(path, &dropped.bytes, *synced);
-                self.drops.push(dropped);
+            } => self.drop_new(path, *records, *broken, *synced, false),
+            Act::DropAgain { drop } => {
+                let Some(dropped) = self.drops.get(*drop).cloned() else {
+                    return;
+                };
+                if self.disk.read(place(&dropped.path)).is_none() {
+                    self.disk
+                        .drop_file(place(&dropped.path), &dropped.bytes, true);
+                }
+            }
+            Act::Append { drop } => {
+                if let Some(path) = self.standing(*drop) {
+                    let more = records::line(*drop, 1000);
+                    self.disk.append(place(&path), more.as_bytes());
+                    self.drops[*drop].touched = true;
+                    self.drops[*drop].ids.push(format!("{drop}-1000"));
+                }
+            }
+            Act::Replace { drop, records } => {
+                if let Some(path) = self.standing(*drop) {
+                    self.drops[*drop].touched = true;
+                    self.drop_new(&path, *records, 0, true, true);
+                }
+            }
+            Act::Truncate { drop } => {
+                if let Some(path) = self.standing(*drop) {
+                    self.drops[*drop].touched = true;
+                    let length = self.drops[*drop].bytes.len() / 2;
+                    self.disk.truncate(place(&path), length);
+                }
+            }
+            Act::Rename { drop } => {
+                if let Some(path) = self.standing(*drop) {
+                    let to = format!("z-{path}");
+                    self.drops[*drop].touched = true;
+                    self.drops[*drop].path.clone_from(&to);
+                    self.disk.rename(place(&path), place(&to));
+                }
             }
             Act::Jump { seconds } => self.world.jump(seconds * 1_000_000_000),
             Act::Deliver => {
                 self.lake.deliver(&self.world);
             }
             Act::EmptyStaging => empty(&self.staging),
-            _ => {}
         }
     }
+
+    fn drop_new(&mut self, path: &str, records: u64, broken: u64, synced: bool, touched: bool) {
+        let dropped = Dropped {
+            touched,
+            ..dropped(self.drops.len(), path, records, broken)
+        };
+        self.disk.drop_file(place(path), &dropped.bytes, synced);
+        self.drops.push(dropped);
+    }
+
+    /// The path of a drop whose file stands in the spool as it was dropped.
+    fn standing(&self, drop: usize) -> Option<String> {
+        let dropped = self.drops.get(drop)?;
+        let content = self.disk.read(place(&dropped.path))?;
+        (content == dropped.bytes).then(|| dropped.path.clone())
+    }
+}
+
+fn place(path: &str) -> String {
+    format!("{SPOOL}/{path}")
 }
 
 fn dropped(number: usize, path: &str, records: u64, broken: u64) -> Dropped {

@@ -1,5 +1,20 @@
 //! A simulation that breaks everything: the real protocol, committer, source, channel and sink on simulated ports.
+//!
+//! ```text
+//! world.rs      one seed, one trace, the fate of each call          turns.rs   one thread at a time
+//! lake/ spool/ journal/   the ports, each an honest model           fates.rs   what can befall a call
+//! plan.rs       what a run is about                                 driver.rs  one run: lives, deaths, the quiet end
+//! checker.rs    what a reader sees at every step and at the end     search.rs  many runs
+//! ```
 
+pub mod checker;
+pub mod driver;
+pub mod fates;
+pub mod journal;
 pub mod lake;
+pub mod plan;
+pub mod records;
+pub mod search;
+pub mod spool;
 pub mod turns;
 pub mod world;
