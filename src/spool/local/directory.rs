@@ -295,8 +295,12 @@ impl<F: FileSystem> Directory<F> {
     }
 
     /// Whether this process may make and remove names here.
-    pub(super) fn is_writable(&self) -> bool {
-        self.system.is_writable(&self.handle)
+    pub(super) fn is_writable(&self) -> Result<bool, SpoolError> {
+        match self.system.may_write(&self.handle) {
+            Ok(()) => Ok(true),
+            Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => Ok(false),
+            Err(errno) => Err(self.error("look at", &[], errno)),
+        }
     }
 }
 

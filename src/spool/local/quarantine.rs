@@ -32,6 +32,8 @@ const REASON_BYTES_MAX: u64 = 1 << 20;
 struct Aside<'a, F: FileSystem> {
     spool: &'a LocalSpool<F>,
     to: Directory<F>,
+    /// Of the file's directory, and so of `to` below the quarantine.
+    parent: &'a [u8],
     name: &'a [u8],
     stat: &'a FileStat,
     reason: &'a Value,
@@ -45,7 +47,7 @@ impl<F: FileSystem> LocalSpool<F> {
         reason: &Value,
     ) -> Result<Option<PathBuf>, SpoolError> {
         let root = self.root(OPERATION)?;
-        if !root.is_writable() {
+        if !root.is_writable()? {
             return Ok(None);
         }
         let from = root.below(path.parent())?;
@@ -67,13 +69,14 @@ impl<F: FileSystem> LocalSpool<F> {
         let aside = Aside {
             spool: self,
             to,
+            parent: path.parent(),
             name: path.name(),
             stat,
             reason,
         };
-        match from.filter(|_| is_there) {
-            Some(from) => aside.take(&root, &from),
-            None => aside.find(&root),
+        match from {
+            Some(from) if is_there => aside.take(&root, &from),
+            from => aside.find(&root, from.as_ref()),
         }
     }
 }
@@ -101,7 +104,7 @@ impl<F: FileSystem> Aside<'_, F> {
                     return Ok(Some(self.to.join(&name)));
                 }
                 Moved::Taken => {}
-                Moved::Gone | Moved::Other => return self.find(root),
+                Moved::Gone | Moved::Other => return self.find(root, Some(from)),
                 Moved::Changed(_) => {
                     let text =
                         "it is being written to while it is copied; its writer has to stop".into();
@@ -141,7 +144,11 @@ impl<F: FileSystem> Aside<'_, F> {
     }
 
     /// Where an earlier attempt put it.
-    fn find(&self, root: &Directory<F>) -> Result<Option<PathBuf>, SpoolError> {
+    fn find(
+        &self,
+        root: &Directory<F>,
+        from: Option<&Directory<F>>,
+    ) -> Result<Option<PathBuf>, SpoolError> {
         let is_one_device = self.to.identity()?.0 == root.identity()?.0;
         for attempt in 0..u32::MAX {
             let name = numbered(self.name, attempt);
@@ -153,7 +160,13 @@ impl<F: FileSystem> Aside<'_, F> {
                 None => false,
             };
             if is_ours {
-                self.spool.unsynced.note(&self.to)?;
+                // Whoever did it may have been killed before the directories were synced.
+                let unsynced = &self.spool.unsynced;
+                if let Some(from) = from {
+                    unsynced.note(from)?;
+                }
+                let place = &self.spool.quarantine_place;
+                place.make(root, self.parent, unsynced)?;
                 self.write_reason(&name)?;
                 return Ok(Some(self.to.join(&name)));
             }

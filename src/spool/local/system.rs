@@ -56,8 +56,8 @@ pub trait FileSystem: Clone + Send + Sync + 'static {
     fn identity(&self, at: &Self::Handle) -> Result<(u64, u64), Errno>;
     /// The id of the file system that the directory is on.
     fn system_id(&self, at: &Self::Handle) -> Result<u64, Errno>;
-    /// Whether this process may make and remove names here.
-    fn is_writable(&self, at: &Self::Handle) -> bool;
+    /// `Ok`: this process may make and remove names here.
+    fn may_write(&self, at: &Self::Handle) -> Result<(), Errno>;
     /// Every name in the directory, `.` and `..` among them or not, with its kind as far as the listing says it. `buffer` is
     /// room that may be used.
     fn list<E>(
@@ -173,9 +173,9 @@ impl FileSystem for Linux {
         Ok(rustix::fs::fstatvfs(at)?.f_fsid)
     }
 
-    fn is_writable(&self, at: &OwnedFd) -> bool {
+    fn may_write(&self, at: &OwnedFd) -> Result<(), Errno> {
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
-        rustix::fs::accessat(at, c".", wanted, AtFlags::empty()).is_ok()
+        rustix::fs::accessat(at, c".", wanted, AtFlags::empty())
     }
 
     fn list<E>(
