@@ -1,7 +1,7 @@
 //! `make sim`: exhaustive single and double crashes on every lake, then seeds by chance.
 //!
 //! `SEED=n` shows one seed's run, call by call. `RUNS=n` is how many seeds are run (default 5,000), `FROM=n` the first.
-//! `SINGLE=0` and `DOUBLE=0` leave out single faults and double crashes, which take longest.
+//! `BROKEN=1` shows which run catches each deliberately wrong variant. `SINGLE=0` and `DOUBLE=0` leave out single faults and double crashes, which take longest.
 
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../simulation/mod.rs"]
@@ -10,6 +10,7 @@ mod simulation;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use simulation::broken::{VARIANTS, catch};
 use simulation::driver::{Place, run};
 use simulation::plan::Plan;
 use simulation::search::{Sum, modes, pairs, sampled, singles};
@@ -43,9 +44,28 @@ fn show(seed: u64) -> ExitCode {
     ExitCode::from(u8::from(!outcome.violations.is_empty()))
 }
 
+/// Which run catches each wrong variant.
+fn show_broken() -> ExitCode {
+    let mut missed = 0;
+    for variant in VARIANTS {
+        match catch(variant, 1000) {
+            Ok((run, said)) => println!("{}: run {run}: {said}", variant.name),
+            Err(error) => {
+                missed += 1;
+                println!("MISSED {error}");
+            }
+        }
+    }
+    println!("wrong variants {}, missed {missed}", VARIANTS.len());
+    ExitCode::from(u8::from(missed > 0))
+}
+
 fn main() -> ExitCode {
     if let Some(seed) = number("SEED") {
         return show(seed);
+    }
+    if number("BROKEN") == Some(1) {
+        return show_broken();
     }
     let mut total = Sum::default();
     let mut add = |what: &str, work: &dyn Fn() -> Sum| {
@@ -72,7 +92,7 @@ fn main() -> ExitCode {
     if number("DOUBLE") != Some(0) {
         for mode in &modes {
             let name = format!(
-                "every two crashes, {:?}, {:?}, payload {}, power {}",
+                "every two crashes, {:?}, {:?}, payload {}, power {:?}",
                 mode.lake, mode.setting.retire, mode.setting.payload, mode.power
             );
             add(&name, &|| pairs(std::slice::from_ref(mode)));

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lakeward::naming::{DataFileName, METADATA_DIR, parse_manifest_name};
-use lakeward::protocol::{DataFileCopy, Manifest};
+use lakeward::protocol::{DataFile, DataFileCopy, Manifest};
 use lakeward::segment::Digester;
 
 use super::lake::{Deed, LakeStore, is_temporary};
-use super::records::{Found, ids};
+use super::records::{Found, Held, held};
 
 /// What a producer dropped.
 #[derive(Clone, Debug)]
@@ -35,6 +35,12 @@ pub struct Checker {
     seen: BTreeMap<String, Seen>,
     manifests: BTreeMap<String, Manifest>,
     pub found: Found,
+    /// Files that somebody else put where ours were to land, until they are moved away.
+    pub foreign: BTreeSet<String>,
+    /// Records that were told of.
+    doubled: BTreeSet<String>,
+    /// An operator gave up a batch whose records could not be had again.
+    pub loss_accepted: bool,
     pub violations: Vec<String>,
 }
 
@@ -47,6 +53,9 @@ impl Checker {
             seen: BTreeMap::new(),
             manifests: BTreeMap::new(),
             found: Found::new(),
+            foreign: BTreeSet::new(),
+            doubled: BTreeSet::new(),
+            loss_accepted: false,
             violations: Vec::new(),
         }
     }
@@ -75,13 +84,16 @@ impl Checker {
         let visible = self.lake.visible();
         self.forget(&visible, &lost);
         for (path, bytes) in &visible {
-            if is_temporary(path) || self.seen.get(path).is_some_and(|seen| seen.bytes == *bytes) {
+            if is_temporary(path)
+                || self.foreign.contains(path)
+                || self.seen.get(path).is_some_and(|seen| seen.bytes == *bytes)
+            {
                 continue;
             }
             self.take(path, bytes);
         }
         for (id, count) in &self.found {
-            if *count > 1 {
+            if *count > 1 && self.doubled.insert(id.clone()) {
                 self.violations
                     .push(format!("I2: record {id} is there {count} times"));
             }
@@ -135,7 +147,7 @@ impl Checker {
             None => self
                 .violations
                 .push(format!("I4: `{path}` is visible and in no manifest")),
-            Some(copies) => {
+            Some((copies, _)) => {
                 let mut digester = Digester::default();
                 digester.update(bytes);
                 let copy = DataFileCopy {
@@ -150,8 +162,13 @@ impl Checker {
                 }
             }
         }
-        match ids(path, bytes) {
-            Ok(ids) => {
+        match held(path, bytes) {
+            Ok(Held { records, ids }) => {
+                if let Some((_, recorded)) = self.copies(path).filter(|(_, n)| *n != records) {
+                    self.violations.push(format!(
+                        "I9: `{path}` holds {records} records, its manifest says {recorded}"
+                    ));
+                }
                 for id in &ids {
                     *self.found.entry(id.clone()).or_default() += 1;
                 }
@@ -164,17 +181,29 @@ impl Checker {
         }
     }
 
-    /// What the manifests record of a data file.
-    fn copies(&self, path: &str) -> Option<Vec<DataFileCopy>> {
-        let copies: Vec<DataFileCopy> = self
+    /// A data file that a manifest records and nobody sees yet.
+    pub fn not_landed(&self) -> Option<String> {
+        self.manifests
+            .values()
+            .filter_map(Manifest::membership)
+            .flat_map(|membership| &membership.data_files)
+            .map(|file| &file.path)
+            .find(|path| !self.seen.contains_key(*path))
+            .cloned()
+    }
+
+    /// What the manifests record of a data file: its copies and its records.
+    fn copies(&self, path: &str) -> Option<(Vec<DataFileCopy>, u64)> {
+        let files: Vec<&DataFile> = self
             .manifests
             .values()
             .filter_map(Manifest::membership)
             .flat_map(|membership| &membership.data_files)
             .filter(|file| file.path == path)
-            .flat_map(|file| file.copies.iter().copied())
             .collect();
-        (!copies.is_empty()).then_some(copies)
+        let records = files.first()?.records;
+        let copies = files.iter().flat_map(|file| file.copies.iter().copied());
+        Some((copies.collect(), records))
     }
 
     /// Batches that a manifest tells of.
@@ -189,6 +218,9 @@ impl Checker {
 
     /// I6: a file left the spool, so all of it is to be seen in the lake.
     pub fn left_the_spool(&mut self, dropped: &Dropped) {
+        if self.loss_accepted {
+            return;
+        }
         let missing: Vec<&String> = dropped
             .ids
             .iter()
@@ -215,6 +247,9 @@ impl Checker {
             }
         }
         for dropped in drops.iter().filter(|dropped| !dropped.touched) {
+            if self.loss_accepted {
+                break;
+            }
             for id in &dropped.ids {
                 let count = self.found.get(id).copied().unwrap_or(0);
                 if count == 0 {

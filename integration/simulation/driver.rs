@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use lakeward::clock::Clock;
 use lakeward::config::{Config, load};
-use lakeward::journal::Journal;
 use lakeward::journal::sqlite::{SqliteJournal, Surroundings};
+use lakeward::journal::{Journal, Request};
 use lakeward::pipeline::{Halt, Orders, Pipeline, Ports, Stop, Tally};
 use lakeward::segment::JournalId;
 use lakeward::spool::Retire;
 
+use super::broken::wrong;
 use super::checker::{Checker, Dropped};
 use super::fates::Kind as NoFate;
 use super::journal::{FaultyJournal, MemoryStore};
 use super::lake::{Kind as LakeKind, LakeStore, Options, SimLake, tear_directory};
-use super::plan::{Act, JournalKind, Plan, Setting};
+use super::ledger;
+use super::plan::{Act, JournalKind, Plan, Power, Setting};
 use super::records;
 use super::spool::{self, SpoolDisk};
 use super::turns::{Ended, Schedule};
@@ -178,6 +180,7 @@ fn lake_options(plan: &Plan, place: &Place) -> Options {
         ancestors_not_synced: plan.broken == "lake-ancestors-not-synced",
         never_made_durable: plan.broken == "lake-never-made-durable",
         shared_temporary_name: plan.broken == "lake-shared-temporary-name",
+        wrong: wrong(plan.broken),
         page: 3,
         block_bytes: 150,
         multipart_bytes: 150,
@@ -200,31 +203,73 @@ impl Run<'_> {
             let ended = self.life(setting);
             drained = matches!(ended, Ended::Returned(Ok(()))) && lock(&self.stage).acts.is_empty();
             self.after(&ended);
-            if let Some(changed) = &self.plan.changed {
-                setting = changed;
-            }
+            setting = self.next_setting(&ended);
         }
         self.world.fates(Box::new(NoFate));
         self.finish(setting)
     }
 
+    /// The changed one, unless the program wants the old one once more.
+    fn next_setting(&self, ended: &Ended<Result<(), Halt>>) -> &Setting {
+        let wants_old = said(ended).is_some_and(|said| said.contains("set the old format again"));
+        match &self.plan.changed {
+            Some(changed) if !wants_old => changed,
+            _ => &self.plan.setting,
+        }
+    }
+
+    /// An operator moves away what stands where ours is to land, as the message says.
+    fn move_foreign(&self, ended: &Ended<Result<(), Halt>>) -> bool {
+        if !said(ended).is_some_and(|said| said.contains("something else stands there")) {
+            return false;
+        }
+        let mut stage = lock(&self.stage);
+        let foreign = std::mem::take(&mut stage.checker.foreign);
+        self.world.note("an operator moves away what is foreign");
+        foreign.iter().any(|path| self.lake.take_away(path))
+    }
+
+    /// An operator gives up what cannot be had any more, as the message says; `false` if it does not say so.
+    fn accept_loss(&self, ended: &Ended<Result<(), Halt>>) -> bool {
+        // Only where somebody did change or take away what was needed.
+        let touched = lock(&self.stage).drops.iter().any(|d| d.touched);
+        if !touched || !said(ended).is_some_and(|said| said.contains("--accept-loss")) {
+            return false;
+        }
+        let Ok(journal) = self.journal() else {
+            return false;
+        };
+        let Some(batch) = journal
+            .unfinished(PIPELINE)
+            .ok()
+            .and_then(|batches| Some(batches.first()?.number))
+        else {
+            return false;
+        };
+        self.world.note("an operator accepts the loss");
+        let request = Request::Resolve {
+            pipeline: PIPELINE.into(),
+            batch,
+        };
+        let resolved = lakeward::operator::carry_out(journal.as_ref(), &[], &request);
+        lock(&self.stage).checker.loss_accepted = true;
+        resolved.is_ok()
+    }
+
     /// Nothing strikes any more: all is drained, and draining it again changes nothing.
-    fn finish(&self, setting: &Setting) -> Outcome {
+    fn finish<'a>(&'a self, mut setting: &'a Setting) -> Outcome {
         let mut last = String::new();
         let mut quiet = false;
         for _ in 0..LAST_LIVES {
             lock(&self.stage).do_rest();
-            match self.life(setting) {
-                Ended::Returned(Ok(())) => {
-                    quiet = true;
-                    if lock(&self.stage).acts.is_empty() {
-                        break;
-                    }
-                }
-                other => {
-                    quiet = false;
-                    last = format!("{other:?}");
-                }
+            let ended = self.life(setting);
+            setting = self.next_setting(&ended);
+            quiet = matches!(ended, Ended::Returned(Ok(())));
+            if quiet && lock(&self.stage).acts.is_empty() {
+                break;
+            }
+            if !quiet && !self.accept_loss(&ended) && !self.move_foreign(&ended) {
+                last = format!("{ended:?}");
             }
         }
         let mut violations = Vec::new();
@@ -332,8 +377,36 @@ impl Run<'_> {
         config
     }
 
+    /// What no process may leave in the journal.
+    fn judge_journal(&self) {
+        let Some(journal) = self.journal_as_it_is() else {
+            return;
+        };
+        let wrong = ledger::faults(journal.as_ref(), PIPELINE);
+        lock(&self.stage).checker.violations.extend(wrong);
+    }
+
+    /// Without faults; `None` if there is none yet.
+    fn journal_as_it_is(&self) -> Option<Box<dyn Journal>> {
+        match self.plan.journal {
+            JournalKind::Memory => {
+                let journal = self.memory.read(Arc::clone(&self.clock))?;
+                Some(Box::new(journal))
+            }
+            JournalKind::Sqlite => {
+                let around = Surroundings {
+                    clock: Arc::clone(&self.clock),
+                    id: Some(JournalId(0)),
+                };
+                let journal = SqliteJournal::open_with(&self.place.state(), around).ok()?;
+                Some(Box::new(journal))
+            }
+        }
+    }
+
     /// What the death of a process does to what it leaves.
     fn after(&self, ended: &Ended<Result<(), Halt>>) {
+        self.judge_journal();
         let died = matches!(ended, Ended::Died | Ended::Stuck);
         if matches!(ended, Ended::Stuck) {
             let stuck = "everybody waits for somebody".to_owned();
@@ -348,8 +421,13 @@ impl Run<'_> {
         if !died {
             return;
         }
-        let often = self.plan.power_once_in;
-        if often > 0 && self.world.below(often) == 0 {
+        let cut = match self.plan.power {
+            Power::Never => false,
+            Power::Always => true,
+            Power::Later => self.world.deaths() > 1,
+            Power::OnceIn(often) => self.world.below(often) == 0,
+        };
+        if cut {
             self.world.note("the power goes");
             self.lake.power_cut(&self.world);
             self.disk.power_cut(&self.world);
@@ -357,6 +435,14 @@ impl Run<'_> {
                 tear_directory(&self.world, &self.place.staging());
             }
         }
+    }
+}
+
+/// Why a process halted.
+fn said(ended: &Ended<Result<(), Halt>>) -> Option<String> {
+    match ended {
+        Ended::Returned(Err(halt)) => Some(halt.to_string()),
+        _ => None,
     }
 }
 
@@ -465,7 +551,8 @@ impl Stage {
                 synced,
             } => self.drop_new(path, *records, *broken, *synced, false),
             Act::DropAgain { drop } => {
-                let Some(dropped) = self.drops.get(*drop).cloned() else {
+                // What somebody changed was another file, of which a part may have landed.
+                let Some(dropped) = self.drops.get(*drop).filter(|d| !d.touched).cloned() else {
                     return;
                 };
                 if self.disk.read(place(&dropped.path)).is_none() {
@@ -507,6 +594,15 @@ impl Stage {
                 self.lake.deliver(&self.world);
             }
             Act::EmptyStaging => empty(&self.staging),
+            Act::Foreign => self.put_foreign(),
+        }
+    }
+
+    /// Somebody else's file takes the name of a data file that has not landed yet.
+    fn put_foreign(&mut self) {
+        if let Some(path) = self.checker.not_landed() {
+            self.lake.put_foreign(&path, b"somebody else's\n");
+            self.checker.foreign.insert(path);
         }
     }
 
@@ -519,9 +615,13 @@ impl Stage {
         self.drops.push(dropped);
     }
 
-    /// The path of a drop whose file stands in the spool as it was dropped.
+    /// The path of a drop whose file stands in the spool as it was dropped. One that was renamed is left alone: renamed *and* changed it
+    /// counts as new.
     fn standing(&self, drop: usize) -> Option<String> {
         let dropped = self.drops.get(drop)?;
+        if dropped.path.starts_with("z-") {
+            return None;
+        }
         let content = self.disk.read(place(&dropped.path))?;
         (content == dropped.bytes).then(|| dropped.path.clone())
     }

@@ -4,14 +4,18 @@
 //! world.rs      one seed, one trace, the fate of each call          turns.rs   one thread at a time
 //! lake/ spool/ journal/   the ports, each an honest model           fates.rs   what can befall a call
 //! plan.rs       what a run is about                                 driver.rs  one run: lives, deaths, the quiet end
+//! broken.rs     wrong programs, each of which must be caught
 //! checker.rs    what a reader sees at every step and at the end     search.rs  many runs
+//! ledger.rs     what the journal says between two processes
 //! ```
 
+pub mod broken;
 pub mod checker;
 pub mod driver;
 pub mod fates;
 pub mod journal;
 pub mod lake;
+pub mod ledger;
 pub mod plan;
 pub mod records;
 pub mod search;

@@ -68,6 +68,19 @@ pub enum Act {
     Deliver,
     /// Somebody empties staging.
     EmptyStaging,
+    /// Somebody else's file appears where a data file is to land.
+    Foreign,
+}
+
+/// Which deaths of processes take the machine's power with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    Never,
+    Always,
+    /// All but the first.
+    Later,
+    /// One in so many.
+    OnceIn(u64),
 }
 
 /// One run.
@@ -82,8 +95,7 @@ pub struct Plan {
     /// What happens before the given call, in order; 0: before the first process.
     pub acts: Vec<(u64, Act)>,
     pub weather: Weather,
-    /// A death takes the power with it once in so many; 0: never.
-    pub power_once_in: u64,
+    pub power: Power,
     /// See [`super::turns::Schedule`].
     pub switches: u64,
     pub broken: &'static str,
@@ -124,7 +136,10 @@ impl Plan {
                 deaths_left: 1 + chance.below(5) as u32,
                 faults_left: 1 + chance.below(10) as u32,
             },
-            power_once_in: chance.below(3),
+            power: match chance.below(3) {
+                0 => Power::Never,
+                n => Power::OnceIn(n),
+            },
             switches: 1 + chance.below(4),
             broken: "",
             setting,

@@ -8,7 +8,10 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 /// A whole record of a drop.
 pub fn line(drop: usize, number: u64) -> String {
     // Three days, so that batches have several partitions.
-    format!("{{\"id\":\"{drop}-{number}\",\"day\":\"d{}\"}}\n", number % 3)
+    format!(
+        "{{\"id\":\"{drop}-{number}\",\"day\":\"d{}\"}}\n",
+        number % 3
+    )
 }
 
 /// One that cannot be decoded, and so is to be found among the rejects.
@@ -19,11 +22,19 @@ pub fn broken_line(drop: usize, number: u64) -> String {
 /// Records by their ids, with how often each was found.
 pub type Found = BTreeMap<String, u64>;
 
-/// The ids in a data or reject file of the lake, by its name.
+/// What a data or reject file of the lake holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    pub records: u64,
+    /// Of those that have one.
+    pub ids: Vec<String>,
+}
+
+/// The records in a data or reject file of the lake, by its name.
 ///
 /// # Errors
 /// It is no whole file of its kind.
-pub fn ids(path: &str, bytes: &[u8]) -> Result<Vec<String>, String> {
+pub fn held(path: &str, bytes: &[u8]) -> Result<Held, String> {
     if path.ends_with(".parquet") {
         return parquet_ids(bytes);
     }
@@ -33,36 +44,38 @@ pub fn ids(path: &str, bytes: &[u8]) -> Result<Vec<String>, String> {
             .read_to_string(&mut text)
             .map_err(|e| e.to_string())?;
     } else {
-        bytes
-            .iter()
-            .copied()
-            .collect::<Vec<u8>>()
-            .as_slice()
-            .read_to_string(&mut text)
-            .map_err(|e| e.to_string())?;
+        text = String::from_utf8(bytes.to_vec()).map_err(|e| e.to_string())?;
     }
     if !text.is_empty() && !text.ends_with('\n') {
         return Err("its last line has no end".into());
     }
-    text.lines().map(id_of).collect()
+    let ids: Result<Vec<Option<String>>, String> = text.lines().map(id_of).collect();
+    let ids = ids?;
+    Ok(Held {
+        records: ids.len() as u64,
+        ids: ids.into_iter().flatten().collect(),
+    })
 }
 
-fn id_of(line: &str) -> Result<String, String> {
+/// `None` for a reject that was torn before its id.
+fn id_of(line: &str) -> Result<Option<String>, String> {
     let value: serde_json::Value =
         serde_json::from_str(line).map_err(|e| format!("`{line}`: {e}"))?;
     let id = |text: &str| {
-        let id = text.split("\"id\":\"").nth(1)?.split('"').next()?;
+        let (id, _) = text.split("\"id\":\"").nth(1)?.split_once('"')?;
         Some(id.to_owned())
     };
     // A reject shows the record as it was dropped.
-    let found = match value.get("raw") {
-        Some(raw) => raw.as_str().and_then(id),
-        None => value.get("id").and_then(|id| Some(id.as_str()?.to_owned())),
-    };
-    found.ok_or_else(|| format!("`{line}` is no record of ours"))
+    if let Some(raw) = value.get("raw") {
+        return Ok(raw.as_str().and_then(id));
+    }
+    match value.get("id").and_then(serde_json::Value::as_str) {
+        Some(id) => Ok(Some(id.to_owned())),
+        None => Err(format!("`{line}` is no record of ours")),
+    }
 }
 
-fn parquet_ids(bytes: &[u8]) -> Result<Vec<String>, String> {
+fn parquet_ids(bytes: &[u8]) -> Result<Held, String> {
     let bytes = bytes::Bytes::copy_from_slice(bytes);
     let reader = SerializedFileReader::new(bytes).map_err(|e| e.to_string())?;
     let mut ids = Vec::new();
@@ -74,5 +87,8 @@ fn parquet_ids(bytes: &[u8]) -> Result<Vec<String>, String> {
             .map(|(_, value)| value.to_string().trim_matches('"').to_owned());
         ids.push(id.ok_or("a row without id")?);
     }
-    Ok(ids)
+    Ok(Held {
+        records: ids.len() as u64,
+        ids,
+    })
 }

@@ -9,7 +9,7 @@ use lakeward::spool::Retire;
 use super::driver::{Outcome, Place, run, run_with};
 use super::fates::{Script, Weather, all};
 use super::lake::Kind as LakeKind;
-use super::plan::{JournalKind, Plan, Setting, small_drops};
+use super::plan::{JournalKind, Plan, Power, Setting, small_drops};
 use super::world::{Ending, Fate, Shape};
 
 /// What many runs came to.
@@ -102,8 +102,7 @@ pub fn sampled(seeds: std::ops::Range<u64>, with: impl Fn(&mut Plan) + Sync) -> 
 pub struct Mode {
     pub lake: LakeKind,
     pub setting: Setting,
-    /// Whether each death takes the power with it.
-    pub power: bool,
+    pub power: Power,
 }
 
 impl Mode {
@@ -121,7 +120,7 @@ impl Mode {
                 deaths_left: 0,
                 faults_left: 0,
             },
-            power_once_in: u64::from(self.power),
+            power: self.power,
             switches: 0,
             broken: "",
         }
@@ -134,7 +133,7 @@ pub fn modes() -> Vec<Mode> {
     for lake in [LakeKind::Local, LakeKind::Hdfs, LakeKind::S3] {
         for payload in [false, true] {
             for retire in [Retire::Rename, Retire::Move, Retire::Delete, Retire::Keep] {
-                for power in [false, true] {
+                for power in [Power::Never, Power::Always, Power::Later] {
                     let setting = Setting {
                         payload,
                         retire,

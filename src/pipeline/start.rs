@@ -134,6 +134,11 @@ fn claim(pipeline: &Pipeline, known: Option<&PipelineRow>) -> Result<Claim, Halt
             ports.journal.id()
         )));
     }
+    // One that is merely seen may be another run's whose rename was not durable yet; once the journal knows the pipeline, a claim that
+    // is gone means a disk that is not there.
+    if known.is_none() && claim.directory.is_none() {
+        ports.spool.write_claim(&claim)?;
+    }
     Ok(claim)
 }
 

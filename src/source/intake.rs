@@ -12,6 +12,7 @@
 //! | retired | equal content | `resent` |
 //! | retired | other content | new |
 //! | quarantined | untouched | finish the quarantine; where the spool cannot be written, nothing |
+//! | none, retired | another file's inode | perhaps that file under a second name: see [`super::renamed`] |
 //! | quarantined | other inode, or back again | quarantine again: an operator releases it |
 //!
 //! A file that was handed out in this episode and that the journal does not know yet is tainted by a change, and a
@@ -120,7 +121,7 @@ impl Source {
         }
     }
 
-    fn later(&self) -> bool {
+    pub(super) fn later(&self) -> bool {
         self.backlog.count_deferred();
         false
     }
@@ -210,7 +211,7 @@ impl Source {
 
     /// The row's file was retired and that was not recorded yet. (Where files are moved out of the spool this cannot be
     /// seen from here.)
-    fn stands_at_target(&self, row: &FileRow) -> Result<bool, Stop> {
+    pub(super) fn stands_at_target(&self, row: &FileRow) -> Result<bool, Stop> {
         let Some(target) = &row.retire_target else {
             return Ok(false);
         };
@@ -272,6 +273,9 @@ impl Source {
 
     /// A file that is new at its path.
     fn new_drop(&mut self, outlet: &mut Outlet<'_>, found: &Found) -> Result<bool, Stop> {
+        if let Some(done) = self.renamed(found)? {
+            return Ok(done);
+        }
         if self.settings.same_content == Again::Land {
             return self.read_in(outlet, found, None);
         }
@@ -450,6 +454,7 @@ impl Source {
             header: row.header.clone().map(Into::into),
             settings,
         };
+        self.inodes.hand_out(&found.stat, row.id);
         Ok(OpenFile {
             row: Arc::new(row),
             context: Arc::new(context),
@@ -552,7 +557,7 @@ impl Source {
     }
 
     /// Sets a drop aside that gets a row of its own.
-    fn quarantine_drop(&mut self, found: &Found, reason: &str) -> Result<bool, Stop> {
+    pub(super) fn quarantine_drop(&mut self, found: &Found, reason: &str) -> Result<bool, Stop> {
         let row = self.fresh_row(&found.path, found.stat, self.journal.new_file_id())?;
         self.quarantine(&row, &found.stat, reason)
     }

@@ -26,6 +26,7 @@ mod likeness;
 mod outlet;
 mod path_columns;
 mod reading;
+mod renamed;
 mod run;
 mod sample;
 mod seen;

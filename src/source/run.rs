@@ -9,6 +9,7 @@ use super::backlog::Backlog;
 use super::error::Stop;
 use super::outlet::Outlet;
 use super::path_columns::PathColumns;
+use super::renamed::Inodes;
 use super::seen::{KnownPaths, Seen, Why, key_of};
 use super::segment_reader::{ReadError, SegmentReader};
 use super::{SourceError, SourceSettings};
@@ -41,6 +42,7 @@ pub struct Source {
     pub(super) seen: Seen,
     /// `None` before the first episode.
     pub(super) known: Option<KnownPaths>,
+    pub(super) inodes: Inodes,
     /// `ReadingSettings` as JSON, per compression found.
     pub(super) settings_json: Vec<(Compression, Arc<serde_json::Value>)>,
     /// Contents handed out in this episode, where `same_content` asks for them.
@@ -85,6 +87,7 @@ impl Source {
             backlog: Arc::default(),
             seen: Seen::default(),
             known: None,
+            inodes: Inodes::default(),
             settings_json: Vec::new(),
             contents: HashMap::new(),
             skips: Vec::new(),
@@ -165,6 +168,7 @@ impl Source {
         self.contents.clear();
         self.skips.clear();
         self.partly.clear();
+        self.settle_inodes()?;
         self.load_known()?;
         Ok(())
     }
@@ -175,8 +179,11 @@ impl Source {
             return Ok(());
         }
         let mut known = KnownPaths::new();
-        self.journal
-            .visit_files(&self.pipeline, &mut |row| known.insert(key_of(&row.path)))?;
+        let inodes = &mut self.inodes;
+        self.journal.visit_files(&self.pipeline, &mut |row| {
+            known.insert(key_of(&row.path));
+            inodes.know(&row);
+        })?;
         self.known = Some(known);
         Ok(())
     }
@@ -332,6 +339,7 @@ impl Source {
         self.same_directory(&*spool)?;
         self.backlog
             .scanned(scan.files, scan.bytes, scan.unready.len() as u64);
+        self.prune_inodes()?;
         if self.seen.vanished() > VANISHED_MAX {
             let journal = Arc::clone(&self.journal);
             self.seen.prune(|id| {
