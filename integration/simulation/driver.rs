@@ -125,6 +125,8 @@ struct Run<'a> {
     disk: SpoolDisk,
     memory: MemoryStore,
     clock: Arc<dyn Clock>,
+    /// Loaded already.
+    configs: Mutex<Vec<(Setting, Config)>>,
 }
 
 /// Runs a plan in which what its weather says befalls the calls.
@@ -159,6 +161,7 @@ pub fn run_with(plan: &Plan, fates: Box<dyn Fates>, place: &Place, keep_words: b
         clock: Arc::new(SimClock(world.clone())),
         stage: Arc::new(Mutex::new(stage)),
         memory: MemoryStore::default(),
+        configs: Mutex::default(),
         lake,
         disk,
         world,
@@ -366,6 +369,17 @@ impl Run<'_> {
     }
 
     fn config(&self, setting: &Setting) -> Config {
+        let known = || self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known().iter().find(|(of, _)| of == setting).cloned();
+        if let Some((_, config)) = found {
+            return config;
+        }
+        let config = self.load(setting);
+        known().push((setting.clone(), config.clone()));
+        config
+    }
+
+    fn load(&self, setting: &Setting) -> Config {
         let path = self.place.dir.path().join("lakeward.toml");
         std::fs::write(&path, toml(setting, self.plan.lake)).expect("a configuration");
         let mut config = load(&path).expect("a configuration");

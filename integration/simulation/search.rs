@@ -71,8 +71,10 @@ fn on_all_cores<T: Sync>(work: &[T], one: impl Fn(&T, &Place, &mut Sum) + Sync) 
     let total = Mutex::new(Sum::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
+        for core in 0..threads {
+            let (next, total, one) = (&next, &total, &one);
+            scope.spawn(move || {
+                stay_on(core);
                 let place = Place::new();
                 let mut sum = Sum::default();
                 while let Some(piece) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -84,6 +86,13 @@ fn on_all_cores<T: Sync>(work: &[T], one: impl Fn(&T, &Place, &mut Sum) + Sync) 
         }
     });
     total.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One run's threads take turns, so they are fastest on one core. Where that is not allowed they run anywhere.
+fn stay_on(core: usize) {
+    let mut cores = rustix::thread::CpuSet::new();
+    cores.set(core);
+    let _anywhere = rustix::thread::sched_setaffinity(None, &cores);
 }
 
 /// Runs by chance: the plans of these seeds, changed by `with`.

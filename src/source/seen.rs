@@ -108,15 +108,20 @@ impl Seen {
 /// Says "the journal has no row for this path" for certain, or "perhaps it has": a Bloom filter of fixed size, so that the
 /// journal's history, however long, costs no more memory. With a million paths one answer in a thousand is a needless question.
 pub(super) struct KnownPaths {
-    bits: Vec<u64>,
+    /// Made when their first bit is set: most spools have few files.
+    pages: Vec<Option<Box<Page>>>,
 }
 
+type Page = [u64; PAGE_WORDS];
+
 const FILTER_BITS: u64 = 1 << 25;
+const PAGE_WORDS: usize = 512;
+const PAGE_BITS: u64 = 64 * PAGE_WORDS as u64;
 
 impl KnownPaths {
     pub(super) fn new() -> Self {
         Self {
-            bits: vec![0; (FILTER_BITS / 64) as usize],
+            pages: (0..FILTER_BITS / PAGE_BITS).map(|_| None).collect(),
         }
     }
 
@@ -127,14 +132,19 @@ impl KnownPaths {
 
     pub(super) fn insert(&mut self, key: u64) {
         for place in Self::places(key) {
-            self.bits[(place / 64) as usize] |= 1 << (place % 64);
+            let page = self.pages[(place / PAGE_BITS) as usize]
+                .get_or_insert_with(|| Box::new([0; PAGE_WORDS]));
+            page[(place % PAGE_BITS / 64) as usize] |= 1 << (place % 64);
         }
     }
 
     pub(super) fn may_hold(&self, key: u64) -> bool {
-        Self::places(key)
-            .iter()
-            .all(|place| self.bits[(place / 64) as usize] & (1 << (place % 64)) != 0)
+        Self::places(key).iter().all(|place| {
+            let page = self.pages[(place / PAGE_BITS) as usize].as_ref();
+            page.is_some_and(|page| {
+                page[(place % PAGE_BITS / 64) as usize] & (1 << (place % 64)) != 0
+            })
+        })
     }
 }
 
