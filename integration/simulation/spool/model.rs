@@ -497,8 +497,11 @@ impl Model {
     /// The power could have gone in the middle: half of what was written is on the disk.
     pub fn sync_file_half(&mut self, id: NodeId) -> Result<(), Errno> {
         let file = self.file_mut(id)?;
-        let half = file.content[..file.content.len() / 2].to_vec();
-        file.synced = Some((half, file.mtime_ns));
+        let half = file.content.len() / 2;
+        let (mut content, mtime_ns) = file.synced.take().unwrap_or((Vec::new(), file.mtime_ns));
+        let behind = content.split_off(content.len().min(half));
+        content = [&file.content[..half], &behind].concat();
+        file.synced = Some((content, mtime_ns));
         Ok(())
     }
 
