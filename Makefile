@@ -1,4 +1,4 @@
-.PHONY: check test unit integration demo bench servers servers-stop
+.PHONY: check test unit sim-test sim integration demo bench servers servers-stop
 
 # The quick gate: format and lints. Licences, layers and what the documents name are checked by `integration/tidy.rs`.
 # Advisories are not: their database cannot be had offline, and a check that passes without it would say nothing. Where there
@@ -10,6 +10,14 @@ check:
 unit:
 	cargo test --locked --lib --bins
 
+# Some hundreds of simulated runs: seeds by chance, a crash at every effect, every deliberately wrong variant.
+sim-test:
+	cargo test --locked --test simulation
+
+# All of them: every fate of every call, every two crashes, thousands of seeds. SEED=n shows one run; RUNS=, FROM=, SINGLE=0, DOUBLE=0.
+sim:
+	cargo run --locked --quiet --profile sim --example simulate
+
 # Against real MinIO, SeaweedFS, a weak store, HDFS (old, new, highly available, under Kerberos), Hive and Spark, which this
 # obtains, starts and stops.
 integration:
@@ -17,7 +25,7 @@ integration:
 
 # Everything. Needs git, bash, cargo, go, python3 (with venv); java 17 (a JDK), mvn and Debian's krb5-kdc, krb5-admin-server and
 # krb5-user, which are installed by themselves where apt-get is there and this runs as root. Nothing by hand beyond these.
-test: check unit integration
+test: check unit sim-test integration
 
 # Sample files land in a local lake: nothing to start, nothing to edit.
 demo:

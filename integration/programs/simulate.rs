@@ -1,7 +1,8 @@
 //! `make sim`: exhaustive single and double crashes on every lake, then seeds by chance.
 //!
 //! `SEED=n` shows one seed's run, call by call. `RUNS=n` is how many seeds are run (default 5,000), `FROM=n` the first.
-//! `BROKEN=1` shows which run catches each deliberately wrong variant. `SINGLE=0` and `DOUBLE=0` leave out single faults and double crashes, which take longest.
+//! `BROKEN=1` shows which run catches each deliberately wrong variant, `ONLY=` one of them; `LIKE=` shows a seed as such a variant's
+//! plans are. `SINGLE=0` and `DOUBLE=0` leave out single faults and double crashes, which take longest.
 
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../simulation/mod.rs"]
@@ -10,7 +11,7 @@ mod simulation;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use simulation::broken::{VARIANTS, catch};
+use simulation::broken::{VARIANTS, blamed, catch};
 use simulation::driver::{Place, run};
 use simulation::plan::Plan;
 use simulation::search::{Sum, modes, pairs, sampled, singles};
@@ -27,7 +28,11 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn show(seed: u64) -> ExitCode {
-    let plan = Plan::of(seed);
+    let mut plan = Plan::of(seed);
+    let like = std::env::var("LIKE").unwrap_or_default();
+    if let Some(variant) = VARIANTS.iter().find(|variant| variant.name == like) {
+        (variant.tune)(&mut plan);
+    }
     println!("{plan:#?}");
     let outcome = run(&plan, &Place::new(), true);
     for word in &outcome.words {
@@ -47,9 +52,16 @@ fn show(seed: u64) -> ExitCode {
 /// Which run catches each wrong variant.
 fn show_broken() -> ExitCode {
     let mut missed = 0;
-    for variant in VARIANTS {
-        match catch(variant, 1000) {
-            Ok((run, said)) => println!("{}: run {run}: {said}", variant.name),
+    let only = std::env::var("ONLY").unwrap_or_default();
+    for variant in VARIANTS.iter().filter(|v| v.name.contains(&only)) {
+        match catch(variant, 0, 1000) {
+            Ok((run, said)) => {
+                println!("{}: run {run}: {said}", variant.name);
+                for violation in blamed(variant, run - 1, 100) {
+                    println!("VIOLATION by the right program: {violation}");
+                    missed += 1;
+                }
+            }
             Err(error) => {
                 missed += 1;
                 println!("MISSED {error}");

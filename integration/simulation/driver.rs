@@ -46,7 +46,7 @@ pub struct Outcome {
     pub deaths: u64,
     pub batches: usize,
     pub files: usize,
-    /// Of the calls, in their order: where an exhaustive search strikes.
+    /// Of the calls before the weather cleared, in their order: where an exhaustive search strikes.
     pub shapes: Vec<Shape>,
     pub violations: Vec<String>,
     pub words: Vec<String>,
@@ -209,7 +209,11 @@ impl Run<'_> {
             setting = self.next_setting(&ended);
         }
         self.world.fates(Box::new(NoFate));
-        self.finish(setting)
+        let shapes = self.world.take_shapes();
+        Outcome {
+            shapes,
+            ..self.finish(setting)
+        }
     }
 
     /// The changed one, unless the program wants the old one once more.
@@ -279,7 +283,10 @@ impl Run<'_> {
         if quiet {
             let before = self.landed();
             // I8: recovery once more is recovery once.
-            if !matches!(self.life(setting), Ended::Returned(Ok(()))) || self.landed() != before {
+            let ended = self.life(setting);
+            if !matches!(ended, Ended::Returned(Ok(()))) {
+                violations.push(format!("I8: running once more ended in {ended:?}"));
+            } else if self.landed() != before {
                 violations.push("I8: running once more changed the lake".to_owned());
             }
         } else {
@@ -297,7 +304,7 @@ impl Run<'_> {
             deaths: self.world.deaths(),
             batches: stage.checker.batches(),
             files: drops.len(),
-            shapes: self.world.take_shapes(),
+            shapes: Vec::new(),
             violations,
             words: self.world.take_words(),
         }
@@ -412,8 +419,10 @@ impl Run<'_> {
                     clock: Arc::clone(&self.clock),
                     id: Some(JournalId(0)),
                 };
-                let journal = SqliteJournal::open_with(&self.place.state(), around).ok()?;
-                Some(Box::new(journal))
+                match SqliteJournal::open_with(&self.place.state(), around) {
+                    Ok(journal) => Some(Box::new(journal)),
+                    Err(error) => panic!("between two processes: {error}"),
+                }
             }
         }
     }

@@ -20,5 +20,7 @@ pub mod plan;
 pub mod records;
 pub mod search;
 pub mod spool;
+#[cfg(test)]
+mod tests;
 pub mod turns;
 pub mod world;

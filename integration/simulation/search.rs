@@ -181,6 +181,27 @@ pub fn singles(modes: &[Mode]) -> Sum {
         assert!(plain.violations.is_empty(), "{mode:?}: {plain:?}");
         for (number, shape) in plain.shapes.iter().enumerate() {
             for fate in all(*shape) {
+                // What the power does matters only where a process dies, and the first death alone is all there is.
+                let told = fate.ending == Ending::Death && mode.power != Power::Later;
+                if told || mode.power == Power::Never {
+                    work.push((mode, number as u64, fate));
+                }
+            }
+        }
+    }
+    on_all_cores(&work, |(mode, number, fate), place, sum| {
+        let outcome = script(mode, &[(*number, *fate)], place);
+        sum.add(&outcome, || format!("{mode:?} {number} {fate:?}"));
+    })
+}
+
+/// A crash at every effect, one in each run.
+pub fn deaths_of(modes: &[Mode]) -> Sum {
+    let place = Place::new();
+    let mut work = Vec::new();
+    for mode in modes {
+        for (number, shape) in script(mode, &[], &place).shapes.iter().enumerate() {
+            for fate in deaths(*shape) {
                 work.push((mode, number as u64, fate));
             }
         }

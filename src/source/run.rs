@@ -268,6 +268,10 @@ impl Source {
                 continue;
             }
             match self.spool.stat(&row.path) {
+                // Another file took its name, and has a row of its own by now.
+                Ok(Some(stat)) if stat.inode != row.stat.inode && !self.is_newest(&row)? => {
+                    self.rest_is_gone(&row);
+                }
                 Ok(Some(stat)) => {
                     let found = Found {
                         path: row.path.clone(),
@@ -276,18 +280,25 @@ impl Source {
                     };
                     self.known_path(outlet, &found, row)?;
                 }
-                Ok(None) => self.unreadable(
-                    &row.path,
-                    &format!(
-                        "it is gone, and only its first {} bytes were read; put it back, or its rest will not land",
-                        row.put_end
-                    ),
-                ),
+                Ok(None) => self.rest_is_gone(&row),
                 Err(e) if e.unavailable => return Err(e.into()),
                 Err(e) => self.unreadable(&row.path, &e.message),
             }
         }
         outlet.flush()
+    }
+
+    fn rest_is_gone(&self, row: &FileRow) {
+        let why = format!(
+            "it is gone, and only its first {} bytes were read; put it back, or its rest will not land",
+            row.put_end
+        );
+        self.unreadable(&row.path, &why);
+    }
+
+    fn is_newest(&self, row: &FileRow) -> Result<bool, Stop> {
+        let newest = self.journal.file_at(&self.pipeline, &row.path)?;
+        Ok(newest.is_none_or(|newest| newest.id == row.id))
     }
 
     fn scan(&mut self, channel: &Channel) -> Result<Scan, Stop> {

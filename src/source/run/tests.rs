@@ -808,3 +808,24 @@ fn utf_16_is_read_as_utf_8() {
     let again = reader.read(&rig.journal.row("a"), &told.segments[0].segment);
     assert_eq!(again.unwrap().bytes, told.segments[0].bytes);
 }
+
+#[test]
+fn a_half_read_file_whose_name_another_took_does_not_have_that_one_read_twice() {
+    let rig = Rig::new();
+    rig.spool.write("a", big().as_bytes());
+    let told = rig.once();
+    rig.journal.commit(&told.segments[..1]);
+    let other = big().replace("some", "else");
+    rig.spool.write("a", other.as_bytes());
+    let told = rig.once();
+    assert!(told.segments.len() > 2);
+    rig.journal.commit(&told.segments[..1]);
+    // Both are half read now, and the name is the second one's.
+    let rest = rig.once();
+    assert_eq!(rest.segments.len(), told.segments.len() - 1);
+    assert!(
+        rest.segments
+            .iter()
+            .all(|data| data.row.id == told.segments[0].row.id)
+    );
+}

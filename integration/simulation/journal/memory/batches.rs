@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use lakeward::journal::{BatchRow, FileRange, FileRow, FileState, PartitionWork, StageRequest};
 use lakeward::protocol::{BatchState, DataFile, Manifest, ManifestSegment, Membership, invariant};
 use lakeward::segment::{BatchNumber, FileId, RelativePath, Segment};
+use lakeward::threads;
 
 use super::state::{Batch, BatchKey, Done, File, Fresh, Kept, NO_BATCH, Pipeline, State, fits};
 
@@ -103,7 +104,12 @@ impl State {
         for (version, schema) in &request.schemas {
             self.insert_schema(&pipeline, *version, schema)?;
         }
-        let files = request.files.iter().map(|row| row.id).collect();
+        let files: Vec<FileId> = request.files.iter().map(|row| row.id).collect();
+        if threads::turns().is_some_and(|turns| turns.broken("i5-checkpoint-at-stage")) {
+            for id in &files {
+                self.edit_file(*id, |file| file.row.checkpoint = file.staged_end)?;
+            }
+        }
         self.insert_batch(&pipeline, request.manifest, BatchState::Staged, files)
     }
 

@@ -1,0 +1,78 @@
+//! What `make test` runs of the simulation: a few hundred seeds, single crashes of one mode of each lake, every wrong variant. `make sim`
+//! runs all modes, all pairs and thousands of seeds.
+
+use super::broken::{VARIANTS, catch};
+use super::driver::{Place, run};
+use super::lake::Kind as LakeKind;
+use super::plan::{JournalKind, Plan, Power, Setting};
+use super::search::{Mode, Sum, deaths_of, sampled};
+
+#[track_caller]
+fn expect_nothing_wrong(sum: &Sum, runs_min: u64) {
+    println!("{}", sum.line());
+    assert!(sum.violations.is_empty(), "{:#?}", sum.violations);
+    assert!(sum.runs >= runs_min, "{} runs only", sum.runs);
+    assert!(sum.crashes > 0 || sum.faults > 0);
+}
+
+#[test]
+fn seeds_by_chance() {
+    expect_nothing_wrong(&sampled(1..301, |_| {}), 200);
+}
+
+#[test]
+fn seeds_by_chance_on_the_journal_that_users_have() {
+    let sqlite = |plan: &mut Plan| plan.journal = JournalKind::Sqlite;
+    expect_nothing_wrong(&sampled(10_001..10_031, sqlite), 20);
+}
+
+#[test]
+fn a_crash_at_every_effect_of_every_lake() {
+    for (lake, power) in [
+        (LakeKind::Local, Power::Always),
+        (LakeKind::Hdfs, Power::Never),
+        (LakeKind::S3, Power::Never),
+    ] {
+        let mode = Mode {
+            lake,
+            setting: Setting::plain(),
+            power,
+        };
+        expect_nothing_wrong(&deaths_of(&[mode]), 100);
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in [3, 4, 5, 6, 7, 8] {
+        let plan = Plan::of(seed);
+        let (place, other) = (Place::new(), Place::new());
+        let (one, again) = (run(&plan, &place, true), run(&plan, &other, true));
+        assert_eq!(one.words, again.words, "seed {seed}");
+        assert_eq!(one.trace, again.trace, "seed {seed}");
+        assert!(one.calls > 100);
+        assert_ne!(one.trace, run(&Plan::of(seed + 100), &place, false).trace);
+    }
+}
+
+#[test]
+fn the_journal_in_memory_and_sqlite_make_the_same_run() {
+    for seed in [1, 2, 9] {
+        let mut plan = Plan::of(seed);
+        let place = Place::new();
+        let memory = run(&plan, &place, true);
+        plan.journal = JournalKind::Sqlite;
+        let sqlite = run(&plan, &place, true);
+        assert_eq!(memory.words, sqlite.words, "seed {seed}");
+    }
+}
+
+/// The check is checked. `make sim` searches from the first seed on; here each begins near the one that is known to catch it.
+#[test]
+fn every_wrong_variant_is_caught() {
+    let missed: Vec<String> = VARIANTS
+        .iter()
+        .filter_map(|variant| catch(variant, variant.near.saturating_sub(5), 120).err())
+        .collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}
