@@ -38,6 +38,6 @@ servers:
 servers-stop:
 	integration/servers/standing.sh down
 
-# Ratios against a direct writer and DuckDB, in one run.
+# Ratios against a direct writer and DuckDB, and of landing on MinIO and HDFS against the local disk, in one run.
 bench:
 	integration/bench.sh

@@ -7,5 +7,7 @@ mod pair;
 mod port;
 mod server;
 mod whole;
+mod wire;
 
 pub use server::Hdfs;
+pub use wire::Wire;

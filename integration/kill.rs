@@ -3,10 +3,10 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-use crate::support::{KILLED, LakeAt, Site, Watcher};
+use crate::support::{KILLED, LakeAt, SMALL_BATCHES, Site, Watcher};
 
 /// The steps in their order. A kill counts when the program died of it there, which is when a batch was open or staged.
-const PLACES: [&str; 8] = [
+pub const PLACES: [&str; 8] = [
     "before_stage",
     "before_manifest",
     "before_land",
@@ -17,21 +17,20 @@ const PLACES: [&str; 8] = [
     "before_done",
 ];
 
-const MANY_BATCHES: &str = "[pipeline.schema]\nmode = \"columns\"\ncolumns = { id = \"bigint\", day = \"string\", note = \"string\" }\n[pipeline.sink]\npath = \"p/day={day}\"\n[pipeline.sink.roll]\nrecords = 500\n";
-
-fn killed_at_each_step(more: &str) {
-    let site = Site::local(more);
-    let watcher = Watcher::start(site.path("lake"));
+/// Killed three times at each place, at the second of the numbers the second time and so on, with files dropped in between:
+/// nothing but whole files is ever seen, nothing is lost and nothing lands twice.
+#[track_caller]
+pub fn kill_at_each(site: &Site, lake: &LakeAt, places: &[(&str, [u32; 3])]) {
     let mut next = 0;
     let mut counts = Vec::new();
-    for place in PLACES {
+    for (place, turns) in places {
         let mut kills = 0;
-        for times in 1..=3 {
+        for times in *turns {
             for _ in 0..4 {
                 next = site.drop_ids(&format!("f{next}.ndjson"), next, 300);
             }
             kills += u32::from(site.killed_at(place, times));
-            site.lake().expect_whole();
+            lake.expect_whole();
         }
         counts.push(format!("{place} {kills}"));
         assert!(
@@ -41,12 +40,15 @@ fn killed_at_each_step(more: &str) {
         );
     }
     site.expect(0, &["run", "--once"]);
-    site.expect_landed(&site.lake(), 0..next);
-    println!(
-        "kills: {}; the reader looked {} times",
-        counts.join(", "),
-        watcher.end()
-    );
+    site.expect_landed(lake, 0..next);
+    println!("kills: {}", counts.join(", "));
+}
+
+fn killed_at_each_step(more: &str) {
+    let site = Site::local(more);
+    let watcher = Watcher::start(site.path("lake"));
+    kill_at_each(&site, &site.lake(), &PLACES.map(|place| (place, [1, 2, 3])));
+    println!("the reader looked {} times", watcher.end());
     // I8: recovery run again changes nothing.
     let before = site.lake().list();
     site.expect(0, &["run", "--once"]);
@@ -55,26 +57,26 @@ fn killed_at_each_step(more: &str) {
 
 #[test]
 fn killed_at_each_step_nothing_is_lost_and_nothing_lands_twice() {
-    killed_at_each_step(MANY_BATCHES);
+    killed_at_each_step(SMALL_BATCHES);
 }
 
 #[test]
 fn killed_at_each_step_with_payload_in_the_journal() {
     killed_at_each_step(&format!(
-        "[pipeline.channel]\njournal = \"payload\"\n{MANY_BATCHES}"
+        "[pipeline.channel]\njournal = \"payload\"\n{SMALL_BATCHES}"
     ));
 }
 
 #[test]
 fn killed_at_each_step_while_files_are_deleted() {
-    killed_at_each_step(&format!("retire = \"delete\"\n{MANY_BATCHES}"));
+    killed_at_each_step(&format!("retire = \"delete\"\n{SMALL_BATCHES}"));
 }
 
 /// One large file, killed again and again: it goes on where it was.
 #[test]
 fn a_large_file_is_resumed_across_kills() {
     let site = Site::local(
-        &format!("{MANY_BATCHES}bytes = 0\n").replace("records = 500", "records = 20000"),
+        &format!("{SMALL_BATCHES}bytes = 0\n").replace("records = 500", "records = 20000"),
     );
     let end = site.drop_ids("large.ndjson", 0, 400_000);
     let mut kills = 0;
@@ -92,7 +94,7 @@ fn a_large_file_is_resumed_across_kills() {
 /// A daemon killed at moments that nobody chose, with files arriving all the time.
 #[test]
 fn killed_at_random_moments_while_files_arrive() {
-    let site = Site::local(&format!("{MANY_BATCHES}age = \"300ms\"\n"));
+    let site = Site::local(&format!("{SMALL_BATCHES}age = \"300ms\"\n"));
     let watcher = Watcher::start(site.path("lake"));
     let mut next = 0;
     let mut seed: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -140,7 +142,7 @@ fn i7_staging_emptied_after_a_kill_is_encoded_again() {
         "after_land",
         "before_commit",
     ] {
-        let site = Site::local(MANY_BATCHES);
+        let site = Site::local(SMALL_BATCHES);
         let end = site.drop_ids("a.ndjson", 0, 1_200);
         let times = if place.ends_with("land") { 2 } else { 1 };
         assert!(site.killed_at(place, times), "{place}");
@@ -155,7 +157,7 @@ fn i7_staging_emptied_after_a_kill_is_encoded_again() {
 /// A staged copy torn by a power cut has the right length and wrong bytes: it is never landed.
 #[test]
 fn a_damaged_staged_copy_is_never_landed() {
-    let site = Site::local(MANY_BATCHES);
+    let site = Site::local(SMALL_BATCHES);
     let end = site.drop_ids("a.ndjson", 0, 1_200);
     assert!(site.killed_at("before_land", 1));
     for entry in walk_staging(&site) {

@@ -1,9 +1,10 @@
 //! A proxy between a lake and its store that loses what it is told to lose.
 //!
 //! It passes every request on as it is, over a connection of its own, and so knows when the store has done the work:
-//! only then is an answer lost, as it is lost when a network breaks at the worst moment.
+//! only then is an answer lost, as it is lost when a network breaks at the worst moment. It counts them by operation, too,
+//! and stands before a NameNode as well: where that sends a client on to a DataNode, the way leads through the proxy.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,7 +36,13 @@ struct State {
     /// So many bodies of a kind are still to be damaged on their way.
     bodies: HashMap<Kind, u32>,
     seen: HashMap<Kind, u32>,
+    operations: Operations,
+    /// Where the NameNode sent a client last.
+    data_node: Option<String>,
 }
+
+/// Requests by operation, as S3's and WebHDFS's manuals name them.
+pub type Operations = BTreeMap<String, u32>;
 
 /// Ends when it is dropped.
 pub struct Proxy {
@@ -91,6 +98,11 @@ impl Proxy {
         let state = self.state.lock().unwrap();
         state.seen.get(&kind).copied().unwrap_or(0)
     }
+
+    /// Those since the last call.
+    pub fn operations(&self) -> Operations {
+        std::mem::take(&mut self.state.lock().unwrap().operations)
+    }
 }
 
 async fn serve(listener: TcpListener, upstream: String, state: Arc<Mutex<State>>) {
@@ -112,10 +124,12 @@ async fn exchange(
         return Ok(());
     }
     let mut request = read_request(&mut client).await?;
-    let kind = kind(&request);
+    let line = request_line(&request);
+    let kind = kind(&line);
     let lost = {
         let mut state = state.lock().unwrap();
         *state.seen.entry(kind).or_default() += 1;
+        *state.operations.entry(operation(&line)).or_default() += 1;
         if take_one(&mut state.bodies, kind)
             && let Some(last) = request.last_mut()
         {
@@ -126,10 +140,19 @@ async fn exchange(
     if lost {
         return Ok(());
     }
-    let mut server = TcpStream::connect(upstream).await?;
+    let data_node = state.lock().unwrap().data_node.clone();
+    let address = match &data_node {
+        Some(data_node) if for_data_node(&line) => data_node,
+        _ => upstream,
+    };
+    let mut server = TcpStream::connect(address).await?;
     server.write_all(&request).await?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).await?;
+    let own = client.local_addr()?.to_string();
+    if let Some(data_node) = redirect_here(&mut answer, &own) {
+        state.lock().unwrap().data_node = Some(data_node);
+    }
     let lost = {
         let mut state = state.lock().unwrap();
         state.down || take_one(&mut state.answers, kind)
@@ -177,9 +200,31 @@ async fn read_request(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn kind(request: &[u8]) -> Kind {
+fn request_line(request: &[u8]) -> String {
     let line = request.split(|b| *b == b'\r').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
+    String::from_utf8_lossy(line).into_owned()
+}
+
+/// What WebHDFS adds to an address of a DataNode.
+fn for_data_node(line: &str) -> bool {
+    line.contains("namenoderpcaddress=")
+}
+
+/// Replaces the DataNode in a redirect; answers which it was.
+fn redirect_here(answer: &mut Vec<u8>, own: &str) -> Option<String> {
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    if head.split(' ').nth(1) != Some("307") {
+        return None;
+    }
+    let from = head.find("\r\nLocation: http://")? + "\r\nLocation: http://".len();
+    let to = from + head[from..].find('/')?;
+    let data_node = head[from..to].to_owned();
+    answer.splice(from..to, own.bytes());
+    Some(data_node)
+}
+
+fn kind(line: &str) -> Kind {
     let has = |name: &str| line.contains(name);
     match line.split(' ').next().unwrap_or_default() {
         "PUT" if has("partNumber=") => Kind::Part,
@@ -192,4 +237,30 @@ fn kind(request: &[u8]) -> Kind {
         "GET" => Kind::Get,
         _ => Kind::Other,
     }
+}
+
+fn operation(line: &str) -> String {
+    if let Some((_, query)) = line.split_once("?op=") {
+        let operation = query.split(['&', ' ']).next().unwrap_or_default();
+        let at = if for_data_node(line) {
+            " at a DataNode"
+        } else {
+            ""
+        };
+        return format!("{operation}{at}");
+    }
+    let name = match kind(line) {
+        Kind::Put => "PutObject",
+        Kind::Begin => "CreateMultipartUpload",
+        Kind::Part => "UploadPart",
+        Kind::Complete => "CompleteMultipartUpload",
+        Kind::Abort => "AbortMultipartUpload",
+        Kind::Head => "HeadObject",
+        Kind::Get => "GetObject",
+        Kind::List if line.contains("uploads") => "ListMultipartUploads",
+        Kind::List => "ListObjectsV2",
+        Kind::Other if line.starts_with("DELETE ") => "DeleteObject",
+        Kind::Other => line,
+    };
+    name.to_owned()
 }

@@ -3,41 +3,16 @@
 
 use std::process::Command;
 
-use crate::support::{LakeAt, S3, Site};
-
-const SMALL_BATCHES: &str = "[pipeline.schema]\nmode = \"columns\"\ncolumns = { id = \"bigint\", day = \"string\", note = \"string\" }\n[pipeline.sink]\npath = \"p/day={day}\"\n[pipeline.sink.roll]\nrecords = 500\n";
+use crate::kill::{PLACES, kill_at_each};
+use crate::support::{LakeAt, S3, SMALL_BATCHES, Site};
 
 fn killed_at_each_step(server: &str) {
     let Some(s3) = S3::named(server, "kill") else {
         return;
     };
     let site = Site::with_lake(&s3.toml(), "", SMALL_BATCHES);
-    let lake = LakeAt::S3(s3);
-    let mut next = 0;
-    let mut counts = Vec::new();
-    for place in [
-        "before_stage",
-        "before_manifest",
-        "before_land",
-        "after_land",
-        "before_commit",
-        "before_retire",
-        "before_done",
-    ] {
-        let mut kills = 0;
-        for times in 1..=3 {
-            for _ in 0..3 {
-                next = site.drop_ids(&format!("f{next}.ndjson"), next, 300);
-            }
-            kills += u32::from(site.killed_at(place, times.min(2)));
-            lake.expect_whole();
-        }
-        counts.push(format!("{place} {kills}"));
-        assert!(kills >= 3, "{place}: {kills}\n{}", site.log());
-    }
-    site.expect(0, &["run", "--once"]);
-    site.expect_landed(&lake, 0..next);
-    println!("{server} kills: {}", counts.join(", "));
+    let places = PLACES.map(|place| (place, [1, 2, 2]));
+    kill_at_each(&site, &LakeAt::S3(s3), &places);
 }
 
 #[test]

@@ -18,6 +18,9 @@ use crate::hdfs::Hdfs;
 /// The signal number of kill -9.
 pub const KILLED: i32 = 9;
 
+/// Below `[pipeline.source]`: a few files make a batch, each of a few data files.
+pub const SMALL_BATCHES: &str = "[pipeline.schema]\nmode = \"columns\"\ncolumns = { id = \"bigint\", day = \"string\", note = \"string\" }\n[pipeline.sink]\npath = \"p/day={day}\"\n[pipeline.sink.roll]\nrecords = 500\n";
+
 pub struct Site {
     dir: tempfile::TempDir,
 }

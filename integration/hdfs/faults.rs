@@ -5,9 +5,9 @@ use std::process::Child;
 use std::time::Duration;
 
 use super::server::{Hdfs, Node};
-use super::whole::{SMALL_BATCHES, nothing_left};
+use super::whole::nothing_left;
 use crate::means::{stderr, terminate, wait_until};
-use crate::support::{LakeAt, Site};
+use crate::support::{LakeAt, SMALL_BATCHES, Site};
 
 /// Plain text in one file of many small blocks, so that a write takes its time.
 pub const ONE_LARGE_FILE: &str = "[pipeline.schema]\nmode = \"columns\"\ncolumns = { id = \"bigint\", day = \"string\", note = \"string\" }\n[pipeline.sink]\npath = \"p\"\nformat = \"ndjson\"\ncompression = \"none\"\n[pipeline.sink.roll]\nbytes = 0\n";

@@ -4,9 +4,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::server::Hdfs;
-use super::whole::SMALL_BATCHES;
 use crate::means::{stderr, terminate, wait_until};
-use crate::support::{LakeAt, Site};
+use crate::support::{LakeAt, SMALL_BATCHES, Site};
 
 struct Secured {
     site: Site,

@@ -2,8 +2,7 @@
 
 use super::faults::{ONE_LARGE_FILE, Trial};
 use super::server::{Hdfs, Node};
-use super::whole::SMALL_BATCHES;
-use crate::support::Site;
+use crate::support::{SMALL_BATCHES, Site};
 
 /// By hosts alone, without Hadoop's files.
 fn by_hosts(hdfs: &Hdfs) -> String {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -320,13 +321,16 @@ fn exported(line: &str) -> Option<(String, String)> {
     Some((name.to_owned(), value))
 }
 
+/// Of new connections only: servers are killed and come back.
+static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+    let builder = reqwest::Client::builder().timeout(Duration::from_mins(1));
+    builder.pool_max_idle_per_host(0).build().unwrap()
+});
+
 /// Whether it answered 2xx, and its body. Redirects are followed.
 fn ask(method: reqwest::Method, url: reqwest::Url) -> reqwest::Result<(bool, Vec<u8>)> {
     block_on(async {
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_mins(1))
-            .build()?;
-        let answer = client.request(method, url).body("").send().await?;
+        let answer = CLIENT.request(method, url).body("").send().await?;
         let found = answer.status().is_success();
         Ok((found, answer.bytes().await?.to_vec()))
     })

@@ -1,9 +1,8 @@
 //! The whole path onto HDFS: killed at every step, a journal lost, many blocks, both protocols.
 
 use super::server::Hdfs;
-use crate::support::{LakeAt, Site};
-
-pub const SMALL_BATCHES: &str = "[pipeline.schema]\nmode = \"columns\"\ncolumns = { id = \"bigint\", day = \"string\", note = \"string\" }\n[pipeline.sink]\npath = \"p/day={day}\"\n[pipeline.sink.roll]\nrecords = 500\n";
+use crate::kill::{PLACES, kill_at_each};
+use crate::support::{LakeAt, SMALL_BATCHES, Site};
 
 /// Nothing half-written is left, and nobody holds a lease.
 #[track_caller]
@@ -21,42 +20,15 @@ fn killed_at_each_step(name: &str, toml: &dyn Fn(&Hdfs) -> String) {
         return;
     };
     let site = Site::with_lake(&toml(&hdfs), "", SMALL_BATCHES);
+    let mut places = PLACES.map(|place| (place, [1, 2, 2])).to_vec();
+    // The first small files that are renamed are the probe's.
+    places.push(("before_rename", [3, 4, 5]));
     let lake = LakeAt::Hdfs(hdfs);
-    let mut next = 0;
-    let mut counts = Vec::new();
-    for place in [
-        "before_stage",
-        "before_manifest",
-        "before_land",
-        "before_rename",
-        "after_land",
-        "before_commit",
-        "before_retire",
-        "before_done",
-    ] {
-        let mut kills = 0;
-        for times in 1..=3 {
-            for _ in 0..3 {
-                next = site.drop_ids(&format!("f{next}.ndjson"), next, 300);
-            }
-            // The first small file that is renamed is the probe's.
-            let times = if place == "before_rename" {
-                times + 2
-            } else {
-                times.min(2)
-            };
-            kills += u32::from(site.killed_at(place, times));
-        }
-        counts.push(format!("{place} {kills}"));
-        assert!(kills >= 3, "{place}: {kills}\n{}", site.log());
-    }
-    site.expect(0, &["run", "--once"]);
-    site.expect_landed(&lake, 0..next);
+    kill_at_each(&site, &lake, &places);
     let LakeAt::Hdfs(hdfs) = &lake else {
         unreachable!()
     };
     nothing_left(hdfs);
-    println!("{name} kills: {}", counts.join(", "));
 }
 
 #[test]

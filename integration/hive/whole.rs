@@ -40,10 +40,16 @@ fn file(number: i64) -> (String, Vec<String>) {
         } else {
             (String::new(), "NULL".to_owned())
         };
+        // Of a range in which Java writes them as Rust does.
+        let small = i16::try_from(cents).expect("small");
+        let ratio = f32::from(small) / 8.0;
+        let weight = f64::from(small) / 10.0;
         text.push_str(&format!(
-            "{{\"id\":{id},\"day\":\"{day}\",\"total\":{total},\"name\":\"n {id} \u{e9}\"{extra}}}\n"
+            "{{\"id\":{id},\"day\":\"{day}\",\"total\":{total},\"ratio\":{ratio:?},\"weight\":{weight:?},\"name\":\"n {id} \u{e9}\"{extra}}}\n"
         ));
-        rows.push(format!("{id}\t{day}\t{total}\tn {id} \u{e9}\t{shown}"));
+        rows.push(format!(
+            "{id}\t{day}\t{total}\t{ratio:?}\t{weight:?}\tn {id} \u{e9}\t{shown}"
+        ));
     }
     (text, rows)
 }
@@ -89,7 +95,7 @@ fn expect_shown(
         let begins = format!("{location}/p/day=");
         assert!(found.starts_with(&begins), "{found}, not {begins}");
     }
-    let select = format!("SELECT id, day, total, name, extra FROM {table}");
+    let select = format!("SELECT id, day, total, ratio, weight, name, extra FROM {table}");
     let of_a_day = format!("{select} WHERE day = 'x:y/z=1'");
     let mut found = query_by(hive, &select);
     found.sort();
@@ -109,7 +115,7 @@ fn chain(hive: &str, hdfs: &str, toml: fn(&Hdfs) -> String, keys: fn(&Hdfs) -> S
         return;
     };
     let table = fresh("hdfs");
-    let schema = "[pipeline.schema]\ncolumns = { total = \"decimal(12,2)\" }\n";
+    let schema = "[pipeline.schema]\ncolumns = { total = \"decimal(12,2)\", ratio = \"float\" }\n";
     let keys = format!("create = true\n{}", keys(&hdfs));
     let site = Site::with_lake(
         &toml(&hdfs),

@@ -21,6 +21,8 @@ import time
 import urllib.error
 import urllib.request
 
+from process import alive
+
 
 def get(url):
     with urllib.request.urlopen(url, timeout=5) as answer:
@@ -30,15 +32,6 @@ def get(url):
 def bean(web, name):
     beans = json.loads(get("%s/jmx?qry=Hadoop:%s" % (web, name)))["beans"]
     return beans[0] if beans else {}
-
-
-def alive(pid):
-    """Whether the process runs; one that ended but was not waited for does not."""
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def namenode(web):

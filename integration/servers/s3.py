@@ -21,6 +21,8 @@ import sys
 import time
 import urllib.parse
 
+from process import alive
+
 REGION = "us-east-1"
 
 
@@ -49,15 +51,6 @@ def request(endpoint, method, path):
         return answer.status, answer.read()
     finally:
         connection.close()
-
-
-def alive(pid):
-    """Whether the process runs; one that ended but was not waited for does not."""
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def ready(endpoint, bucket, seconds, pid=None):

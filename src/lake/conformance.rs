@@ -32,6 +32,7 @@ impl Suite<'_> {
     /// All checks but [`Self::lands_large_files`] and [`Self::aborts_what_was_begun`].
     pub fn all(&self) {
         self.creates_only_what_is_not_there();
+        self.ensures_what_is_not_there();
         self.one_of_many_creators_wins();
         self.reads_what_was_created();
         self.lands_once_and_then_sees_its_own();
@@ -82,6 +83,14 @@ impl Suite<'_> {
             assert_eq!(self.lake.create(&path, other).unwrap(), Created::Other);
         }
         assert_eq!(self.lake.read(&path).unwrap().unwrap(), b"first");
+    }
+
+    pub fn ensures_what_is_not_there(&self) {
+        let path = self.path("_ensure/dt=1/_DONE");
+        for contents in [&b"first"[..], b"first", b"second", b""] {
+            self.lake.ensure(&path, contents).unwrap();
+            assert_eq!(self.lake.read(&path).unwrap().unwrap(), b"first");
+        }
     }
 
     pub fn one_of_many_creators_wins(&self) {

@@ -172,6 +172,14 @@ pub trait Lake: Send + Sync {
     /// Whether it exists now is then unknown; calling again decides.
     fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, LakeError>;
 
+    /// Creates a small object if nothing has its name. What is there, whoever's, does as well: it is neither read nor changed.
+    ///
+    /// # Errors
+    /// Whether anything has the name now is then unknown.
+    fn ensure(&self, path: &LakePath, contents: &[u8]) -> Result<(), LakeError> {
+        self.create(path, contents).map(|_| ())
+    }
+
     /// The whole of a small object, `None` if there is none.
     ///
     /// # Errors

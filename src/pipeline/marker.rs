@@ -59,7 +59,7 @@ impl Committer {
         crash::place("before_marker");
         self.ports
             .lake
-            .create(&path, format!("{text}\n").as_bytes())?;
+            .ensure(&path, format!("{text}\n").as_bytes())?;
         crash::place("after_marker");
         Ok(())
     }

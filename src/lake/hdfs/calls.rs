@@ -1,5 +1,7 @@
 //! The few calls that landing on HDFS is made of. Each is one attempt: whoever calls decides what may be repeated.
 
+use std::ops::Range;
+
 use super::contents::Contents;
 use super::fault::Fault;
 
@@ -41,11 +43,12 @@ pub trait Calls: Send + Sync {
     /// What a directory holds; `None` if there is none of this name.
     fn list(&self, dir: &str) -> impl Future<Output = Result<Option<Vec<Info>>, Fault>>;
 
-    /// Shows a closed file's bytes from an offset to its end; `false` if there is none.
+    /// Shows a closed file's bytes from an offset to its end, which is where it was when it was looked at; `false` if there
+    /// is none.
     fn read(
         &self,
         path: &str,
-        from: u64,
+        range: Range<u64>,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
     ) -> impl Future<Output = Result<bool, Fault>>;
 }

@@ -63,13 +63,14 @@ impl<C: Calls> HdfsLake<C> {
         if self.put(&full, name, &mut source, policy).await? == Placed::Yes {
             return Ok(Created::Ours);
         }
-        match self.info(&full).await? {
+        let found = match self.info(&full).await? {
+            None => None,
             Some(info) if info.is_dir || info.length != contents.len() as u64 => {
                 return Ok(Created::Other);
             }
-            _ => {}
-        }
-        match self.get(&full).await? {
+            Some(info) => self.get_whole(&full, &info).await?,
+        };
+        match found {
             Some(found) if found == contents => Ok(Created::Ours),
             Some(_) => Ok(Created::Other),
             None => Err(Fault::transient(
@@ -102,7 +103,9 @@ impl<C: Calls> HdfsLake<C> {
                 }
                 Err(fault) => Err(fault),
             };
-            if !matches!(placed, Ok(Placed::Yes)) {
+            // Where the directory is missing nothing was made.
+            let absent = matches!(&placed, Err(fault) if fault.kind == FaultKind::Absent);
+            if !absent && !matches!(placed, Ok(Placed::Yes)) {
                 self.remove(&temporary).await;
             }
             match placed {

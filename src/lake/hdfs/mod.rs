@@ -188,6 +188,11 @@ impl<C: Calls> HdfsLake<C> {
         let Some(info) = self.info(path).await? else {
             return Ok(None);
         };
+        self.get_whole(path, &info).await
+    }
+
+    /// Of one that was looked at.
+    async fn get_whole(&self, path: &str, info: &Info) -> Result<Option<Vec<u8>>, Fault> {
         if info.is_dir {
             return Err(Fault::permanent("a directory stands there"));
         }
@@ -198,7 +203,7 @@ impl<C: Calls> HdfsLake<C> {
         }
         let mut contents = Vec::new();
         let found = self
-            .stream(path, &mut |bytes| {
+            .stream(path, info.length, &mut |bytes| {
                 contents.extend_from_slice(bytes);
                 Ok(())
             })
@@ -206,10 +211,11 @@ impl<C: Calls> HdfsLake<C> {
         Ok(found.then_some(contents))
     }
 
-    /// Reads a file piece by piece, going on where a passing fault cut it off; `false` if there is none.
+    /// Reads a file of this length piece by piece, going on where a passing fault cut it off; `false` if there is none.
     async fn stream(
         &self,
         path: &str,
+        length: u64,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<bool, Fault> {
         let mut backoff = Backoff::new(self.policy);
@@ -218,7 +224,7 @@ impl<C: Calls> HdfsLake<C> {
             let from = at;
             let read = self
                 .calls
-                .read(path, from, &mut |bytes| {
+                .read(path, from..length, &mut |bytes| {
                     at += bytes.len() as u64;
                     take(bytes)
                 })
@@ -246,6 +252,16 @@ impl<C: Calls> Lake for HdfsLake<C> {
 
     fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, LakeError> {
         self.run("create", path, self.create_file(path, contents))
+    }
+
+    /// A look is one call, a write that is refused in the end more than six.
+    fn ensure(&self, path: &LakePath, contents: &[u8]) -> Result<(), LakeError> {
+        self.run("create", path, async {
+            if self.info(&self.full(path)?).await?.is_none() {
+                self.create_file(path, contents).await?;
+            }
+            Ok(())
+        })
     }
 
     fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, LakeError> {

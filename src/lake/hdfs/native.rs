@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -352,7 +353,7 @@ impl Calls for Native {
     async fn read(
         &self,
         path: &str,
-        from: u64,
+        range: Range<u64>,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<bool, Fault> {
         let (client, age) = self.client();
@@ -360,13 +361,13 @@ impl Calls for Native {
         let Some(reader) = absent_as_none(opened)? else {
             return Ok(false);
         };
-        let length = reader.file_length() as u64;
-        if from > length {
+        let Range { start, end } = range;
+        if reader.file_length() as u64 != end {
             return Err(Fault::permanent("it was replaced while it was read"));
         }
-        let pieces = reader.read_range_stream(from as usize, (length - from) as usize);
+        let mut left = end - start;
+        let pieces = reader.read_range_stream(start as usize, left as usize);
         let mut pieces = std::pin::pin!(pieces);
-        let mut left = length - from;
         while left > 0 {
             let next = async { pieces.next().await.transpose() };
             let Some(bytes) = self.answer(READ, age, next).await? else {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use super::calls::Calls;
+use super::calls::{Calls, Info};
 use super::fault::Fault;
 use super::land::parent;
 use super::{DataFileCopy, Entry, HdfsLake, LakePath, Look, Mark, temporary};
@@ -32,7 +32,7 @@ impl<C: Calls> HdfsLake<C> {
         if !mark.copies.iter().any(|copy| copy.length == info.length) {
             return foreign(info.length, "another length than ours");
         }
-        match self.digest_file(&path).await? {
+        match self.digest_whole(&path, &info).await? {
             None => Ok(Look::Absent),
             Some(copy) if mark.copies.contains(&copy) => Ok(Look::Ours),
             Some(copy) => foreign(copy.length, &format!("digest {}", copy.digest)),
@@ -42,16 +42,20 @@ impl<C: Calls> HdfsLake<C> {
     /// `None` if there is no file of this name.
     pub(super) async fn digest_file(&self, path: &str) -> Result<Option<DataFileCopy>, Fault> {
         match self.info(path).await? {
-            None => return Ok(None),
-            Some(info) if info.is_dir => {
-                return Err(Fault::permanent("a directory stands there"));
-            }
-            Some(_) => {}
+            None => Ok(None),
+            Some(info) => self.digest_whole(path, &info).await,
+        }
+    }
+
+    /// Of one that was looked at.
+    async fn digest_whole(&self, path: &str, info: &Info) -> Result<Option<DataFileCopy>, Fault> {
+        if info.is_dir {
+            return Err(Fault::permanent("a directory stands there"));
         }
         let mut digester = Digester::default();
         let mut length = 0;
         let found = self
-            .stream(path, &mut |bytes| {
+            .stream(path, info.length, &mut |bytes| {
                 digester.update(bytes);
                 length += bytes.len() as u64;
                 Ok(())
@@ -66,12 +70,12 @@ impl<C: Calls> HdfsLake<C> {
     pub(super) async fn download_file(&self, path: &LakePath, to: &Path) -> Result<bool, Fault> {
         let local = |e: std::io::Error| Fault::permanent(format!("write `{}`: {e}", to.display()));
         let path = self.full(path)?;
-        if self.info(&path).await?.is_none() {
+        let Some(info) = self.info(&path).await? else {
             return Ok(false);
-        }
+        };
         let mut file = File::create(to).map_err(local)?;
-        self.stream(&path, &mut |bytes| file.write_all(bytes).map_err(local))
-            .await
+        let mut take = |bytes: &[u8]| file.write_all(bytes).map_err(local);
+        self.stream(&path, info.length, &mut take).await
     }
 
     /// Temporary files are left out: they are writes under way, or what is left of some.

@@ -1,6 +1,7 @@
 //! Landing over an HDFS that loses answers, does things late, cuts files short, or says no more than `false`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
@@ -231,14 +232,14 @@ impl Calls for Fake {
     async fn read(
         &self,
         path: &str,
-        from: u64,
+        range: Range<u64>,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<bool, Fault> {
         let mishap = self.mishap("read");
         let Some(contents) = self.state().files.get(path).cloned() else {
             return Ok(false);
         };
-        let rest = &contents[from as usize..];
+        let rest = &contents[range.start as usize..range.end as usize];
         if mishap.is_some() {
             take(&rest[..rest.len() / 2])?;
             return Err(lost());

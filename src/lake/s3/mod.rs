@@ -256,6 +256,17 @@ impl S3Lake {
         }
     }
 
+    async fn ensure_object(&self, path: &LakePath, contents: &[u8]) -> Result<(), Fault> {
+        if !self.conditional_writes && self.head(path).await?.is_some() {
+            return Ok(());
+        }
+        let buffer = Buffer::from(contents.to_vec());
+        match self.put(path, buffer, BTreeMap::new()).await {
+            Err(fault) if fault.kind != FaultKind::Condition => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
     /// The whole of a small object.
     async fn get(&self, path: &LakePath) -> Result<Option<Vec<u8>>, Fault> {
         let Some(metadata) = self.head(path).await? else {
@@ -451,6 +462,10 @@ impl Lake for S3Lake {
 
     fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, LakeError> {
         self.run("create", path, self.create_object(path, contents))
+    }
+
+    fn ensure(&self, path: &LakePath, contents: &[u8]) -> Result<(), LakeError> {
+        self.run("create", path, self.ensure_object(path, contents))
     }
 
     fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, LakeError> {

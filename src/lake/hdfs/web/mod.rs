@@ -14,6 +14,7 @@
 mod answer;
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -380,22 +381,17 @@ impl Calls for Web {
     async fn read(
         &self,
         path: &str,
-        from: u64,
+        range: Range<u64>,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<bool, Fault> {
-        let Some(info) = self.info(path).await? else {
-            return Ok(false);
-        };
-        let mut left = info
-            .length
-            .checked_sub(from)
-            .ok_or_else(|| Fault::permanent("it was replaced while it was read"))?;
+        let Range { start, end } = range;
+        let mut left = end - start;
         // Old NameNodes refuse to begin at the end.
         if left == 0 {
             return Ok(true);
         }
         let opened = self
-            .ask(Method::GET, path, "OPEN", &format!("&offset={from}"))
+            .ask(Method::GET, path, "OPEN", &format!("&offset={start}"))
             .await;
         let response = match opened {
             Err(fault) if fault.kind == FaultKind::Absent => return Ok(false),
