@@ -29,6 +29,20 @@ struct State {
 struct DiskSettings {
     lacks_rename_new: bool,
     read_bytes_max: usize,
+    lie: Option<Lie>,
+}
+
+/// A system call that is not what it says: what a spool without that call would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Syncing a directory does nothing.
+    DirectorySync,
+    /// Syncing a file does nothing.
+    FileSync,
+    /// A rename replaces what has the name.
+    RenameNew,
+    /// Everybody gets the lock.
+    Lock,
 }
 
 /// Lakeward took a name from a file that a producer made.
@@ -86,6 +100,10 @@ impl Locked<'_> {
         self.0.settings.lacks_rename_new
     }
 
+    pub(super) fn lies(&self, lie: Lie) -> bool {
+        self.0.settings.lie == Some(lie)
+    }
+
     pub(super) fn record(&mut self, event: Option<Event>) {
         self.0.events.extend(event);
     }
@@ -100,6 +118,7 @@ impl SpoolDisk {
             settings: DiskSettings {
                 lacks_rename_new: false,
                 read_bytes_max: usize::MAX,
+                lie: None,
             },
         };
         Self {
@@ -126,6 +145,10 @@ impl SpoolDisk {
     /// As NFS and some FUSE, it cannot rename without replacing, but link.
     pub fn take_rename_new_away(&self) {
         self.state().settings.lacks_rename_new = true;
+    }
+
+    pub fn lie(&self, lie: Lie) {
+        self.state().settings.lie = Some(lie);
     }
 
     /// A read answers so many bytes at most, so that others act between two reads of a small file.

@@ -12,7 +12,7 @@ use lakeward::spool::local::system::{FileSystem, Listed, Look};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::disk::{Event, Locked, SpoolDisk};
+use super::disk::{Event, Lie, Locked, SpoolDisk};
 use super::model::{Maker, Model, NodeId};
 use super::os;
 use crate::simulation::world::{Lost, Part, Shape, World};
@@ -117,8 +117,8 @@ impl SimSystem {
         }
     }
 
-    fn lock(&self, model: &mut Model, node: NodeId) -> Option<SimLock> {
-        if model.locks.contains_key(&node) {
+    fn lock(&self, model: &mut Locked<'_>, node: NodeId) -> Option<SimLock> {
+        if model.locks.contains_key(&node) && !model.lies(Lie::Lock) {
             return None;
         }
         model.next_lock += 1;
@@ -261,7 +261,10 @@ impl FileSystem for SimSystem {
                 return Err(Errno::INVAL);
             }
             let event = leaving(model, at, name, Some(to.join(to_name)));
-            model.rename((at.node, name), (to.node, to_name), false)?;
+            let replaces = model.lies(Lie::RenameNew);
+            let replaced = leaving(model, to, to_name, None).unwrap_or(None);
+            model.rename((at.node, name), (to.node, to_name), replaces)?;
+            model.record(replaced);
             model.record(event?);
             Ok(())
         })
@@ -291,12 +294,16 @@ impl FileSystem for SimSystem {
     }
 
     fn sync(&self, at: &SimHandle) -> Result<(), Errno> {
-        self.call("sync directory", &at.path, Shape::Parts, |model, part| {
-            if part == Part::Half {
-                return model.sync_directory_half(at.node);
-            }
-            model.sync_directory(at.node)
-        })
+        self.call(
+            "sync directory",
+            &at.path,
+            Shape::Parts,
+            |model, part| match part {
+                _ if model.lies(Lie::DirectorySync) => Ok(()),
+                Part::Half => model.sync_directory_half(at.node),
+                _ => model.sync_directory(at.node),
+            },
+        )
     }
 
     fn write(&self, file: &mut SimFile, bytes: &[u8]) -> Result<(), Errno> {
@@ -315,12 +322,16 @@ impl FileSystem for SimSystem {
     }
 
     fn sync_file(&self, file: &SimFile) -> Result<(), Errno> {
-        self.call("sync file", &file.path, Shape::Parts, |model, part| {
-            if part == Part::Half {
-                return model.sync_file_half(file.node);
-            }
-            model.sync_file(file.node)
-        })
+        self.call(
+            "sync file",
+            &file.path,
+            Shape::Parts,
+            |model, part| match part {
+                _ if model.lies(Lie::FileSync) => Ok(()),
+                Part::Half => model.sync_file_half(file.node),
+                _ => model.sync_file(file.node),
+            },
+        )
     }
 
     fn drop_cache(&self, _file: &SimFile) {}

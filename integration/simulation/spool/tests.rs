@@ -10,7 +10,7 @@ use lakeward::segment::{FileStat, RelativePath};
 use lakeward::spool::conformance::{self, Hands};
 use lakeward::spool::{Order, Retire, Spool, SpoolSettings};
 
-use super::disk::Standing;
+use super::disk::{Lie, Standing};
 use super::{SimSpool, SpoolDisk, open, os};
 use crate::simulation::world::{Chance, Fate, Fates, Shape, World};
 
@@ -142,6 +142,22 @@ fn the_simulated_spool_keeps_every_promise_with_an_archive_on_another_file_syste
     DiskHands::with_archive_elsewhere().run();
 }
 
+#[test]
+#[should_panic(expected = "left: Yes")]
+fn a_rename_that_replaces_breaks_a_promise() {
+    let hands = DiskHands::new();
+    hands.disk.lie(Lie::RenameNew);
+    hands.run();
+}
+
+#[test]
+#[should_panic(expected = "is_none()")]
+fn a_lock_that_everybody_gets_breaks_a_promise() {
+    let hands = DiskHands::new();
+    hands.disk.lie(Lie::Lock);
+    hands.run();
+}
+
 /// A disk with the spool `/data/spool` and a file `a` in it, durable.
 struct Bench {
     disk: SpoolDisk,
@@ -161,6 +177,9 @@ impl Bench {
         disk.settle();
         let a = settings.path.join("a");
         disk.drop_file(&a, CONTENT, true);
+        if !settings.ready_marker.is_empty() {
+            disk.drop_file(settings.path.join("a.done"), b"", true);
+        }
         let stat = disk.stat(&a);
         Self {
             disk,

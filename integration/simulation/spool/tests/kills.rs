@@ -7,6 +7,7 @@ use lakeward::segment::JournalId;
 use lakeward::spool::{Claim, Retire, Retired, Spool, SpoolError, SpoolSettings};
 use serde_json::json;
 
+use super::super::disk::Lie;
 use super::{Bench, path, plain};
 use crate::simulation::world::{Chance, Death, Ending, Fate, Fates, Part, Shape, World};
 
@@ -33,10 +34,31 @@ type Job = fn(&Bench, &World) -> Result<(), SpoolError>;
 
 /// A job, what holds at every moment, and what holds once it is answered.
 struct Trial {
-    change: fn(&mut SpoolSettings),
+    settings: fn(&mut SpoolSettings),
     job: Job,
     always: fn(&Bench),
     at_last: fn(&Bench),
+    lie: Option<Lie>,
+}
+
+impl Trial {
+    const fn new(settings: fn(&mut SpoolSettings), job: Job, at_last: fn(&Bench)) -> Self {
+        Self {
+            settings,
+            job,
+            always: one_whole_copy,
+            at_last,
+            lie: None,
+        }
+    }
+
+    /// On a disk that lies.
+    fn on(lie: Lie, trial: Self) -> Self {
+        Self {
+            lie: Some(lie),
+            ..trial
+        }
+    }
 }
 
 fn unchanged(_: &mut SpoolSettings) {}
@@ -110,58 +132,53 @@ fn one_whole_claim(bench: &Bench) {
     assert!(claim == claim_of(8) || claim == claim_of(9), "{claim:?}");
 }
 
+const RENAMED: Trial = Trial::new(unchanged, retire, |bench| {
+    assert_eq!(bench.places(), ["/data/spool/a.COMPLETED"]);
+});
+
+const MARKED: Trial = Trial::new(marked, retire, |bench| {
+    assert_eq!(bench.places(), ["/data/spool/a.COMPLETED"]);
+    let standing = |name| bench.disk.read(bench.at(name)).is_some();
+    assert!(standing("a.done.COMPLETED") && !standing("a.done"));
+});
+
+const DELETED: Trial = Trial::new(delete, retire, |bench| {
+    let places = bench.places();
+    assert!(places.len() == 1 && places[0].starts_with("/data/spool/.lakeward-delete-"));
+});
+
+const ARCHIVED: Trial = Trial::new(archive, retire, |bench| {
+    assert_eq!(bench.places(), ["/data/new/archive/a"]);
+});
+
+const MOVED_ACROSS: Trial = Trial::new(across, retire, |bench| {
+    assert_eq!(bench.places(), ["/elsewhere/archive/a"]);
+});
+
+const SET_ASIDE: Trial = Trial::new(unchanged, quarantine, |bench| {
+    assert_set_aside(bench, "/data/spool/.quarantine");
+});
+
+const SET_ASIDE_ACROSS: Trial = Trial::new(across, quarantine, |bench| {
+    assert_set_aside(bench, "/elsewhere/quarantine");
+});
+
+const CLAIMED: Trial = Trial {
+    always: one_whole_claim,
+    ..Trial::new(unchanged, claim, |bench| {
+        assert_eq!(bench.disk.claim(&bench.settings), Some(claim_of(9)));
+    })
+};
+
 const TRIALS: [Trial; 8] = [
-    Trial {
-        change: unchanged,
-        job: retire,
-        always: one_whole_copy,
-        at_last: |bench| assert_eq!(bench.places(), ["/data/spool/a.COMPLETED"]),
-    },
-    Trial {
-        change: marked,
-        job: retire,
-        always: one_whole_copy,
-        at_last: |bench| assert_eq!(bench.places(), ["/data/spool/a.COMPLETED"]),
-    },
-    Trial {
-        change: delete,
-        job: retire,
-        always: one_whole_copy,
-        at_last: |bench| {
-            let places = bench.places();
-            assert!(places.len() == 1 && places[0].starts_with("/data/spool/.lakeward-delete-"));
-        },
-    },
-    Trial {
-        change: archive,
-        job: retire,
-        always: one_whole_copy,
-        at_last: |bench| assert_eq!(bench.places(), ["/data/new/archive/a"]),
-    },
-    Trial {
-        change: across,
-        job: retire,
-        always: one_whole_copy,
-        at_last: |bench| assert_eq!(bench.places(), ["/elsewhere/archive/a"]),
-    },
-    Trial {
-        change: unchanged,
-        job: quarantine,
-        always: one_whole_copy,
-        at_last: |bench| assert_set_aside(bench, "/data/spool/.quarantine"),
-    },
-    Trial {
-        change: across,
-        job: quarantine,
-        always: one_whole_copy,
-        at_last: |bench| assert_set_aside(bench, "/elsewhere/quarantine"),
-    },
-    Trial {
-        change: unchanged,
-        job: claim,
-        always: one_whole_claim,
-        at_last: |bench| assert_eq!(bench.disk.claim(&bench.settings), Some(claim_of(9))),
-    },
+    RENAMED,
+    MARKED,
+    DELETED,
+    ARCHIVED,
+    MOVED_ACROSS,
+    SET_ASIDE,
+    SET_ASIDE_ACROSS,
+    CLAIMED,
 ];
 
 fn assert_set_aside(bench: &Bench, directory: &str) {
@@ -209,8 +226,11 @@ impl Trial {
             calls: Arc::clone(&calls),
         };
         let world = World::new(seed, Box::new(fates));
-        let bench = Bench::new(self.change);
+        let bench = Bench::new(self.settings);
         with_a_claim(&bench);
+        if let Some(lie) = self.lie {
+            bench.disk.lie(lie);
+        }
         let checked = catch_unwind(AssertUnwindSafe(|| self.play(seed, &bench, &world)));
         if let Err(payload) = checked {
             eprintln!("seed {seed}, plan {plan:?}, left {:#?}", bench.places());
@@ -286,4 +306,22 @@ fn any_two_faults_lose_no_file_and_what_was_answered_lasts() {
     let runs: u64 = TRIALS.iter().map(Trial::pairs).sum();
     println!("{runs} runs of two faults");
     assert!(runs > 10_000);
+}
+
+/// The checks above can fail: on a disk that lies, which is what the spool would be without that call, they do.
+#[test]
+fn a_disk_that_lies_is_caught() {
+    for trial in [
+        Trial::on(Lie::DirectorySync, RENAMED),
+        Trial::on(Lie::DirectorySync, ARCHIVED),
+        Trial::on(Lie::DirectorySync, MOVED_ACROSS),
+        Trial::on(Lie::DirectorySync, SET_ASIDE),
+        Trial::on(Lie::DirectorySync, CLAIMED),
+        Trial::on(Lie::FileSync, MOVED_ACROSS),
+        Trial::on(Lie::FileSync, SET_ASIDE),
+        Trial::on(Lie::FileSync, CLAIMED),
+    ] {
+        let caught = catch_unwind(AssertUnwindSafe(|| trial.singles()));
+        assert!(caught.is_err(), "{:?} was not noticed", trial.lie);
+    }
 }
