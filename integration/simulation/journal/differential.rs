@@ -12,7 +12,7 @@ use lakeward::journal::sqlite::{SqliteJournal, Surroundings};
 use lakeward::journal::{FileRow, Journal, JournalError, Result};
 use lakeward::segment::{FileId, JournalId};
 
-use super::tests::{Directory, OWN, Standing};
+use super::tests::{OWN, Standing, directory};
 use super::{MemoryJournal, MemoryStore};
 use crate::simulation::world::Chance;
 
@@ -25,7 +25,7 @@ const CALLS: u64 = 50;
 /// Both journals, and what is known of them to make calls that are near the mark.
 struct Pair {
     store: MemoryStore,
-    directory: Directory,
+    directory: tempfile::TempDir,
     clock: Arc<Standing>,
     memory: MemoryJournal,
     sqlite: SqliteJournal,
@@ -40,10 +40,10 @@ struct Pair {
 impl Pair {
     fn new(number: u64) -> Self {
         let store = MemoryStore::default();
-        let directory = Directory::new();
+        let directory = directory();
         let clock = Arc::default();
         let memory = open_memory(&store, &clock);
-        let sqlite = open_sqlite(directory.0.path(), &clock);
+        let sqlite = open_sqlite(directory.path(), &clock);
         let mut chance = Chance::new(number);
         let pair = Self {
             store,
@@ -122,7 +122,7 @@ impl Pair {
         }
         Self {
             memory: open_memory(&pair.store, &pair.clock),
-            sqlite: open_sqlite(pair.directory.0.path(), &pair.clock),
+            sqlite: open_sqlite(pair.directory.path(), &pair.clock),
             ..pair
         }
     }
