@@ -144,7 +144,7 @@ fn sequence(number: u64) {
     let mut pair = Pair::new(number);
     pair.said.push(format!("sequence {number}"));
     if pair.chance.once_in(4) {
-        for _ in 0..1 + pair.chance.below(5) {
+        for _ in 0..=pair.chance.below(5) {
             pair.adopt(JournalId(0xabc));
             pair.compare();
         }

@@ -19,4 +19,3 @@ mod tests;
 
 pub use faulty::FaultyJournal;
 pub use memory::{MemoryJournal, MemoryStore};
-pub use store::{Backup, Disk, Kind};

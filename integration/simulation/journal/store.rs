@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lakeward::clock::Clock;
-use lakeward::journal::sqlite::{SqliteJournal, Surroundings};
+use lakeward::journal::sqlite::{self, SqliteJournal, Surroundings};
 use lakeward::journal::{Journal, Result};
 use lakeward::segment::JournalId;
 
@@ -28,15 +28,15 @@ pub enum Disk {
 
 /// A backup.
 pub enum Backup {
-    Memory(memory::Snapshot),
+    Memory(Box<memory::Snapshot>),
     /// Names and contents.
     Sqlite(Vec<(PathBuf, Vec<u8>)>),
 }
 
 /// A rebuild under way.
 pub enum Rebuild {
-    Memory(FaultyJournal<memory::Rebuilding>),
-    Sqlite(FaultyJournal<lakeward::journal::sqlite::Rebuilding>),
+    Memory(Box<FaultyJournal<memory::Rebuilding>>),
+    Sqlite(Box<FaultyJournal<sqlite::Rebuilding>>),
 }
 
 impl Disk {
@@ -82,13 +82,14 @@ impl Disk {
     ) -> Result<Rebuild> {
         let world = world.clone();
         Ok(match self {
-            Self::Memory(store) => {
-                Rebuild::Memory(FaultyJournal::new(world, store.rebuild(clock, fresh)?))
-            }
+            Self::Memory(store) => Rebuild::Memory(Box::new(FaultyJournal::new(
+                world,
+                store.rebuild(clock, fresh)?,
+            ))),
             Self::Sqlite(dir) => {
                 let id = Some(fresh);
                 let making = SqliteJournal::rebuild_with(dir.path(), Surroundings { clock, id })?;
-                Rebuild::Sqlite(FaultyJournal::new(world, making))
+                Rebuild::Sqlite(Box::new(FaultyJournal::new(world, making)))
             }
         })
     }
@@ -96,10 +97,10 @@ impl Disk {
     /// No process has it: what was killed, and what ended in good order, alike.
     pub fn backup(&self) -> Backup {
         match self {
-            Self::Memory(store) => Backup::Memory(store.snapshot()),
+            Self::Memory(store) => Backup::Memory(Box::new(store.snapshot())),
             Self::Sqlite(dir) => {
                 let files = databases(dir).into_iter();
-                let read = |path: PathBuf| (fs::read(&path).map(|bytes| (path, bytes)));
+                let read = |path: PathBuf| fs::read(&path).map(|bytes| (path, bytes));
                 Backup::Sqlite(files.map(|path| read(path).expect("a database")).collect())
             }
         }
@@ -143,8 +144,8 @@ fn databases(dir: &tempfile::TempDir) -> Vec<PathBuf> {
 impl Rebuild {
     pub fn journal(&self) -> &dyn Journal {
         match self {
-            Self::Memory(making) => making,
-            Self::Sqlite(making) => making,
+            Self::Memory(making) => &**making,
+            Self::Sqlite(making) => &**making,
         }
     }
 
