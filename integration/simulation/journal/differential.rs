@@ -12,20 +12,20 @@ use lakeward::journal::sqlite::{SqliteJournal, Surroundings};
 use lakeward::journal::{FileRow, Journal, JournalError, Result};
 use lakeward::segment::{FileId, JournalId};
 
-use super::tests::{Directory, OWN, Standing};
+use super::tests::{OWN, Standing, directory};
 use super::{MemoryJournal, MemoryStore};
 use crate::simulation::world::Chance;
 
 pub(super) const PIPELINES: [&str; 2] = ["orders", "returns"];
 
-/// Sequences of a test run; each is told by its number.
+/// Sequences of a test run, each told by its number; `SEQUENCES=` asks for more.
 const SEQUENCES: u64 = 200;
-const CALLS: u64 = 60;
+const CALLS: u64 = 50;
 
 /// Both journals, and what is known of them to make calls that are near the mark.
 struct Pair {
     store: MemoryStore,
-    directory: Directory,
+    directory: tempfile::TempDir,
     clock: Arc<Standing>,
     memory: MemoryJournal,
     sqlite: SqliteJournal,
@@ -40,10 +40,10 @@ struct Pair {
 impl Pair {
     fn new(number: u64) -> Self {
         let store = MemoryStore::default();
-        let directory = Directory::new();
+        let directory = directory();
         let clock = Arc::default();
         let memory = open_memory(&store, &clock);
-        let sqlite = open_sqlite(directory.0.path(), &clock);
+        let sqlite = open_sqlite(directory.path(), &clock);
         let mut chance = Chance::new(number);
         let pair = Self {
             store,
@@ -122,7 +122,7 @@ impl Pair {
         }
         Self {
             memory: open_memory(&pair.store, &pair.clock),
-            sqlite: open_sqlite(pair.directory.0.path(), &pair.clock),
+            sqlite: open_sqlite(pair.directory.path(), &pair.clock),
             ..pair
         }
     }
@@ -144,25 +144,31 @@ fn sequence(number: u64) {
     let mut pair = Pair::new(number);
     pair.said.push(format!("sequence {number}"));
     if pair.chance.once_in(4) {
-        for _ in 0..1 + pair.chance.below(5) {
+        for _ in 0..=pair.chance.below(5) {
             pair.adopt(JournalId(0xabc));
             pair.compare();
         }
     }
-    for _ in 0..CALLS {
+    for at in 1..=CALLS {
         if pair.chance.once_in(25) {
             pair = pair.reopen();
         } else {
             pair.call();
         }
-        pair.compare();
+        if at % 10 == 0 {
+            pair.compare();
+        } else {
+            pair.compare_at_a_glance();
+        }
     }
     pair.compare_said();
 }
 
 #[test]
 fn memory_and_sqlite_answer_alike() {
-    for number in 0..SEQUENCES {
+    let asked = std::env::var("SEQUENCES").ok();
+    let many = asked.map_or(SEQUENCES, |text| text.parse().unwrap());
+    for number in 0..many {
         sequence(number);
     }
 }

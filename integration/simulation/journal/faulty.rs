@@ -11,7 +11,7 @@
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 
-use lakeward::journal::sqlite::SqliteJournal;
+use lakeward::journal::sqlite::{self, SqliteJournal};
 use lakeward::journal::{
     BatchRow, FileRange, FileRow, FileState, Journal, JournalError, PartitionWork, PipelineRow,
     PutRequest, Request, RequestRow, Result, StageRequest,
@@ -19,42 +19,113 @@ use lakeward::journal::{
 use lakeward::protocol::{BatchState, DataFile, Manifest};
 use lakeward::segment::{BatchNumber, FileId, FileStat, JournalId, RelativePath, Segment};
 
-use super::MemoryJournal;
+use super::memory::{self, MemoryJournal};
 use crate::simulation::world::{Part, Shape, Turn, World};
 
-/// How a process's hold on its journal ends with the process: nothing is put in order, the lock is free.
-pub trait Mortal {
+/// What a process has of a journal while it lives.
+pub trait Hold: Send + Sync {
+    fn journal(&self) -> &dyn Journal;
+
+    /// The process ended: nothing is put in order, the lock is free.
     fn killed(self);
 }
 
-impl Mortal for MemoryJournal {
+/// A journal in the making, which takes the old one's place when it is finished.
+pub trait Making: Hold {
+    type Made: Hold;
+
+    fn finish(self) -> Result<Self::Made>;
+}
+
+impl Hold for MemoryJournal {
+    fn journal(&self) -> &dyn Journal {
+        self
+    }
+
     fn killed(self) {}
 }
 
-impl Mortal for SqliteJournal {
+impl Hold for memory::Rebuilding {
+    fn journal(&self) -> &dyn Journal {
+        &**self
+    }
+
+    fn killed(self) {}
+}
+
+impl Making for memory::Rebuilding {
+    type Made = MemoryJournal;
+
+    fn finish(self) -> Result<MemoryJournal> {
+        self.finish()
+    }
+}
+
+impl Hold for SqliteJournal {
+    fn journal(&self) -> &dyn Journal {
+        self
+    }
+
     fn killed(self) {
         self.abandon();
     }
 }
 
-pub struct FaultyJournal<J: Journal + Mortal> {
+/// A killed one leaves an unfinished database, which the next rebuild removes; this one does so itself.
+impl Hold for sqlite::Rebuilding {
+    fn journal(&self) -> &dyn Journal {
+        &**self
+    }
+
+    fn killed(self) {}
+}
+
+impl Making for sqlite::Rebuilding {
+    type Made = SqliteJournal;
+
+    fn finish(self) -> Result<SqliteJournal> {
+        self.finish()
+    }
+}
+
+pub struct FaultyJournal<H: Hold> {
     world: World,
-    /// `None` only while it is dropped.
-    journal: Option<J>,
+    /// `None` only while it is finished or dropped.
+    hold: Option<H>,
     fatal: Mutex<Option<JournalError>>,
 }
 
-impl<J: Journal + Mortal> FaultyJournal<J> {
-    pub fn new(world: World, journal: J) -> Self {
+impl<H: Making> FaultyJournal<H> {
+    /// One step: the new journal is in the old one's place, or the old one is.
+    pub fn finish(mut self) -> Result<FaultyJournal<H::Made>> {
+        const FINISH: &str = "finish the rebuild";
+        let turn = self.turn(FINISH, &"", Shape::Atomic)?;
+        let made = match (turn.part(), self.hold.take()) {
+            (Part::All, Some(hold)) => Some(FaultyJournal::new(self.world.clone(), hold.finish()?)),
+            (_, hold) => {
+                self.hold = hold;
+                None
+            }
+        };
+        match (turn.end(), made) {
+            (Ok(()), Some(made)) => Ok(made),
+            _ => self.fail(FINISH),
+        }
+    }
+}
+
+impl<H: Hold> FaultyJournal<H> {
+    pub fn new(world: World, hold: H) -> Self {
         Self {
             world,
-            journal: Some(journal),
+            hold: Some(hold),
             fatal: Mutex::default(),
         }
     }
 
-    fn journal(&self) -> &J {
-        self.journal.as_ref().expect("it is not dropped yet")
+    fn journal(&self) -> &dyn Journal {
+        let hold = self.hold.as_ref().expect("it is not dropped yet");
+        hold.journal()
     }
 
     fn check(&self) -> Result<()> {
@@ -85,7 +156,7 @@ impl<J: Journal + Mortal> FaultyJournal<J> {
         &self,
         operation: &'static str,
         subject: &dyn Display,
-        read: impl FnOnce(&J) -> Result<T>,
+        read: impl FnOnce(&dyn Journal) -> Result<T>,
     ) -> Result<T> {
         match self.turn(operation, subject, Shape::Look)?.end() {
             Ok(()) => read(self.journal()),
@@ -97,7 +168,7 @@ impl<J: Journal + Mortal> FaultyJournal<J> {
         &self,
         operation: &'static str,
         subject: &dyn Display,
-        change: impl FnOnce(&J) -> Result<T>,
+        change: impl FnOnce(&dyn Journal) -> Result<T>,
     ) -> Result<T> {
         let turn = self.turn(operation, subject, Shape::Atomic)?;
         let done = (turn.part() == Part::All).then(|| change(self.journal()));
@@ -108,13 +179,13 @@ impl<J: Journal + Mortal> FaultyJournal<J> {
     }
 }
 
-impl<J: Journal + Mortal> Drop for FaultyJournal<J> {
+impl<H: Hold> Drop for FaultyJournal<H> {
     fn drop(&mut self) {
-        let Some(journal) = self.journal.take() else {
+        let Some(hold) = self.hold.take() else {
             return;
         };
         if self.world.is_dead() || self.check().is_err() {
-            journal.killed();
+            hold.killed();
         }
     }
 }
@@ -138,7 +209,7 @@ fn id_of(file: FileId) -> String {
     format!("file {}", file.0)
 }
 
-impl<J: Journal + Mortal> Journal for FaultyJournal<J> {
+impl<H: Hold> Journal for FaultyJournal<H> {
     fn id(&self) -> JournalId {
         self.journal().id()
     }
@@ -150,7 +221,7 @@ impl<J: Journal + Mortal> Journal for FaultyJournal<J> {
     }
 
     fn pipelines(&self) -> Result<Vec<PipelineRow>> {
-        self.look("pipelines", &"", Journal::pipelines)
+        self.look("pipelines", &"", |journal| journal.pipelines())
     }
 
     fn set_lake(&self, pipeline: &str, lake: &str) -> Result<()> {
@@ -362,7 +433,7 @@ impl<J: Journal + Mortal> Journal for FaultyJournal<J> {
     }
 
     fn requests(&self) -> Result<Vec<RequestRow>> {
-        self.look("requests", &"", Journal::requests)
+        self.look("requests", &"", |journal| journal.requests())
     }
 
     fn answer(&self, id: i64, answer: &std::result::Result<String, String>) -> Result<()> {
@@ -385,6 +456,6 @@ impl<J: Journal + Mortal> Journal for FaultyJournal<J> {
     }
 
     fn tidy(&self) -> Result<()> {
-        self.change("tidy", &"", Journal::tidy)
+        self.change("tidy", &"", |journal| journal.tidy())
     }
 }

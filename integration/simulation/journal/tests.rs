@@ -1,7 +1,6 @@
 //! The port's suite on each simulated journal, and what the store and the faults add to it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -14,7 +13,8 @@ use lakeward::protocol::BatchState;
 use lakeward::segment::{BatchNumber, JournalId};
 use serde_json::json;
 
-use super::faulty::Mortal;
+use super::faulty::Hold;
+use super::store::{Disk, Kind};
 use super::{FaultyJournal, MemoryJournal, MemoryStore};
 use crate::simulation::world::{Chance, Death, Ending, Fate, Fates, Part, Shape, World};
 
@@ -38,29 +38,18 @@ pub(super) fn memory(store: &MemoryStore) -> MemoryJournal {
     store.open(Arc::new(Standing::default()), OWN).unwrap()
 }
 
-/// A directory in memory, so that nothing waits for a disk.
-pub(super) struct Directory(pub(super) tempfile::TempDir);
+fn sqlite(directory: &tempfile::TempDir) -> SqliteJournal {
+    let around = Surroundings {
+        clock: Arc::new(Standing::default()),
+        id: Some(OWN),
+    };
+    SqliteJournal::open_with(directory.path(), around).unwrap()
+}
 
-impl Directory {
-    pub(super) fn new() -> Self {
-        let memory = PathBuf::from("/dev/shm");
-        let dir = if memory.is_dir() {
-            tempfile::tempdir_in(memory)
-        } else {
-            tempfile::tempdir()
-        };
-        Self(dir.unwrap())
-    }
-
-    pub(super) fn surroundings() -> Surroundings {
-        Surroundings {
-            clock: Arc::new(Standing::default()),
-            id: Some(OWN),
-        }
-    }
-
-    fn open(&self) -> SqliteJournal {
-        SqliteJournal::open_with(self.0.path(), Self::surroundings()).unwrap()
+pub(super) fn directory() -> tempfile::TempDir {
+    match Disk::new(Kind::Sqlite) {
+        Disk::Sqlite(directory) => directory,
+        Disk::Memory(_) => unreachable!("it was asked for"),
     }
 }
 
@@ -98,8 +87,8 @@ fn the_suite_of_the_port_passes_in_an_undisturbed_world() {
     });
     let directories = std::cell::RefCell::new(Vec::new());
     conformance::run(&|| {
-        let directory = Directory::new();
-        let journal = directory.open();
+        let directory = directory();
+        let journal = sqlite(&directory);
         directories.borrow_mut().push(directory);
         Box::new(FaultyJournal::new(undisturbed(), journal))
     });
@@ -160,54 +149,78 @@ fn what_was_only_said_is_lost_by_a_kill_and_not_by_a_good_end() {
     assert_eq!(memory(&store).said(PIPELINE).unwrap(), Some(word));
 }
 
+/// Runs `check` on the disk of a machine of each kind.
+fn each(check: impl Fn(&Disk)) {
+    for kind in [Kind::Memory, Kind::Sqlite] {
+        check(&Disk::new(kind));
+    }
+}
+
+fn open(disk: &Disk) -> Arc<dyn Journal> {
+    open_in(disk, &undisturbed())
+}
+
+fn open_in(disk: &Disk, world: &World) -> Arc<dyn Journal> {
+    disk.open(world, Arc::new(Standing::default()), OWN)
+        .unwrap()
+}
+
 #[test]
 fn a_backup_put_back_is_the_journal_as_it_was_and_a_lost_one_is_gone() {
-    let store = MemoryStore::default();
-    let journal = memory(&store);
-    staged(&journal);
-    let backup = store.snapshot();
-    commit(&journal).unwrap();
-    drop(journal);
-    store.restore(&backup);
-    assert_eq!(state(&memory(&store)), BatchState::Staged);
-    store.lose();
-    assert!(!store.exists() && store.read(Arc::new(Standing::default())).is_none());
-    assert_eq!(memory(&store).pipelines().unwrap(), []);
+    each(|disk| {
+        staged(&*open(disk));
+        let backup = disk.backup();
+        commit(&*open(disk)).unwrap();
+        disk.restore(&backup);
+        assert_eq!(state(&*open(disk)), BatchState::Staged);
+        disk.lose();
+        assert_eq!(open(disk).pipelines().unwrap(), []);
+    });
 }
 
 #[test]
 fn a_rebuilt_journal_takes_the_old_ones_place_when_it_is_finished() {
-    let store = MemoryStore::default();
-    let journal = memory(&store);
-    staged(&journal);
-    let manifest = journal.unfinished(PIPELINE).unwrap().remove(0).manifest;
-    drop(journal);
-    let fresh = JournalId(9);
-    let rebuild = || store.rebuild(Arc::new(Standing::default()), fresh).unwrap();
-    let given_up = rebuild();
-    let locked = store.open(Arc::new(Standing::default()), OWN);
-    assert!(matches!(locked, Err(JournalError::Locked { .. })));
-    given_up.adopt(&manifest, BatchState::Done).unwrap();
-    drop(given_up);
-    assert_eq!(memory(&store).id(), OWN);
-
-    let rebuilding = rebuild();
-    rebuilding.adopt(&manifest, BatchState::Done).unwrap();
-    let journal = rebuilding.finish().unwrap();
-    assert_eq!(journal.id(), fresh);
-    assert_eq!(journal.unfinished(PIPELINE).unwrap(), []);
-    assert_eq!(journal.pipelines().unwrap()[0].committed, BatchNumber(1));
-    drop(journal);
-    assert_eq!(memory(&store).id(), fresh);
+    each(|disk| {
+        let journal = open(disk);
+        staged(&*journal);
+        let manifest = journal.unfinished(PIPELINE).unwrap().remove(0).manifest;
+        drop(journal);
+        let fresh = JournalId(9);
+        let rebuild = |world: &World| {
+            let clock = Arc::new(Standing::default());
+            let rebuild = disk.rebuild(world, clock, fresh).unwrap();
+            let locked = disk.open(world, Arc::new(Standing::default()), OWN);
+            assert!(matches!(locked.err(), Some(JournalError::Locked { .. })));
+            rebuild
+                .journal()
+                .adopt(&manifest, BatchState::Done)
+                .unwrap();
+            rebuild
+        };
+        drop(rebuild(&undisturbed()));
+        assert_eq!(open(disk).id(), OWN);
+        for (part, id) in [(Part::None, OWN), (Part::All, fresh)] {
+            let world = world(1, part, Ending::Lost);
+            let finished = rebuild(&world).finish();
+            assert!(matches!(finished.err(), Some(JournalError::Fatal { .. })));
+            assert_eq!(open(disk).id(), id);
+        }
+        let journal = rebuild(&undisturbed()).finish().unwrap();
+        assert_eq!(journal.id(), fresh);
+        assert_eq!(journal.unfinished(PIPELINE).unwrap(), []);
+        assert_eq!(journal.pipelines().unwrap()[0].committed, BatchNumber(1));
+        drop(journal);
+        assert_eq!(open(disk).id(), fresh);
+    });
 }
 
 /// Commits as the fate has it; answers what was heard of it, and whether it was done.
-fn commit_with<J: Journal + Mortal>(
-    open: &dyn Fn() -> J,
+fn commit_with<H: Hold>(
+    open: &dyn Fn() -> H,
     part: Part,
     ending: Ending,
 ) -> (Option<lakeward::journal::Result<()>>, bool) {
-    staged(&open());
+    staged(open().journal());
     let world = world(0, part, ending);
     let journal = FaultyJournal::new(world.clone(), open());
     let answer = catch_unwind(AssertUnwindSafe(|| commit(&journal)));
@@ -223,11 +236,12 @@ fn commit_with<J: Journal + Mortal>(
     drop(journal);
     world.revive();
     let next = open();
+    let next = next.journal();
     assert_eq!(next.said(PIPELINE).unwrap(), None);
-    (answer, state(&next) == BatchState::Committed)
+    (answer, state(next) == BatchState::Committed)
 }
 
-fn every_fate<J: Journal + Mortal>(fresh: &dyn Fn() -> Box<dyn Fn() -> J>) {
+fn every_fate<H: Hold>(fresh: &dyn Fn() -> Box<dyn Fn() -> H>) {
     let fatal = |answer: &Option<_>| matches!(answer, Some(Err(JournalError::Fatal { .. })));
     for (part, done) in [(Part::None, false), (Part::All, true)] {
         let (answer, was_done) = commit_with(&*fresh(), part, Ending::Lost);
@@ -246,8 +260,8 @@ fn a_change_is_done_or_not_whatever_its_caller_hears() {
         Box::new(move || memory(&store))
     });
     every_fate(&|| {
-        let directory = Directory::new();
-        Box::new(move || directory.open())
+        let directory = directory();
+        Box::new(move || sqlite(&directory))
     });
 }
 

@@ -173,7 +173,7 @@ impl Pair {
             segments.push(segment);
         }
         if segments.is_empty() || self.chance.once_in(6) {
-            for _ in 0..1 + self.chance.below(2) {
+            for _ in 0..=self.chance.below(2) {
                 let from = segments.last().map_or(row.put_end, |last| last.to);
                 segments.push(self.segment(from));
             }
@@ -243,7 +243,7 @@ impl Pair {
 
     fn taken(&mut self, pipeline: &str) -> Vec<Taken> {
         let mut taken: Vec<Taken> = Vec::new();
-        for _ in 0..1 + self.chance.below(3) {
+        for _ in 0..=self.chance.below(3) {
             let (own, row) = self.row();
             let again = taken.iter().any(|taken| taken.row.id == row.id);
             if own == pipeline && !again {
@@ -365,7 +365,7 @@ impl Pair {
         let (pipeline, mut row) = self.row();
         let mut puts = Vec::new();
         let mut from = row.put_end;
-        for _ in 0..1 + self.chance.below(2) {
+        for _ in 0..=self.chance.below(2) {
             let segment = self.segment(from);
             let last = self.end(&mut row, segment.to);
             from = segment.to;

@@ -48,7 +48,6 @@ fn of_pipeline(journal: &dyn Journal, name: &str, told: &mut Told) -> Result<()>
         "in states",
         ids(journal.files_in(name, &STATES[1..])?),
     );
-    tell(told, "waiting segments", journal.waiting_segments(name)?);
     // How much that is is each journal's own affair.
     tell(told, "payloads", journal.payload_bytes(name)? > 0);
     tell(told, "unfinished", journal.unfinished(name)?);
@@ -68,10 +67,25 @@ fn of_pipeline(journal: &dyn Journal, name: &str, told: &mut Told) -> Result<()>
     Ok(())
 }
 
-fn read(journal: &dyn Journal) -> Result<Told> {
+/// What a difference shows in first.
+fn look_at(journal: &dyn Journal) -> Result<Told> {
     let mut told = Told::new();
-    tell(&mut told, "id", journal.id());
     tell(&mut told, "pipelines", journal.pipelines()?);
+    for name in PIPELINES {
+        let visit = &mut |row: FileRow| tell(&mut told, "file", row);
+        journal.visit_files(name, visit)?;
+        tell(
+            &mut told,
+            "waiting segments",
+            journal.waiting_segments(name)?,
+        );
+    }
+    Ok(told)
+}
+
+fn read(journal: &dyn Journal) -> Result<Told> {
+    let mut told = look_at(journal)?;
+    tell(&mut told, "id", journal.id());
     for name in PIPELINES.iter().chain(&["nobody"]) {
         of_pipeline(journal, name, &mut told)?;
     }
@@ -82,6 +96,14 @@ fn read(journal: &dyn Journal) -> Result<Told> {
 
 impl Pair {
     pub(super) fn compare(&self) {
+        self.compare_by(read);
+    }
+
+    pub(super) fn compare_at_a_glance(&self) {
+        self.compare_by(look_at);
+    }
+
+    fn compare_by(&self, read: fn(&dyn Journal) -> Result<Told>) {
         let [memory, sqlite] = self.both().map(read);
         let (memory, sqlite) = match (memory, sqlite) {
             (Ok(memory), Ok(sqlite)) => (memory, sqlite),

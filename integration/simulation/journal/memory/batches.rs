@@ -184,7 +184,7 @@ impl State {
         let put_end = known.row.put_end;
         for segment in segments {
             let journaled = segment.from < put_end || segment.from == segment.to;
-            if journaled && self.attach(row.id, batch, segment) {
+            if journaled && self.attach(row.id, batch, segment)? {
                 continue;
             }
             if segment.from < put_end {
@@ -203,24 +203,27 @@ impl State {
     }
 
     /// Puts a segment that is journaled with its payload into the batch, if there is that very segment.
-    fn attach(&mut self, file: FileId, batch: BatchNumber, segment: &ManifestSegment) -> bool {
+    fn attach(
+        &mut self,
+        file: FileId,
+        batch: BatchNumber,
+        segment: &ManifestSegment,
+    ) -> Done<bool> {
         let key = (file, segment.from, segment.to, NO_BATCH);
         let same = self.segments.get(&key).is_some_and(|range| {
             range.segment.digest == segment.digest && range.segment.records == segment.records
         });
         if !same {
-            return false;
+            return Ok(false);
         }
         let Some(range) = self.segments.remove(&key) else {
-            return false;
+            return Ok(false);
         };
-        let attached = FileRange {
+        self.insert_segment(FileRange {
             segment: range.segment,
             ..range_of(file, batch, segment)
-        };
-        self.segments
-            .put((file, segment.from, segment.to, batch), attached);
-        true
+        })?;
+        Ok(true)
     }
 
     pub(super) fn insert_schema(
@@ -230,8 +233,10 @@ impl State {
         schema: &serde_json::Value,
     ) -> Done<()> {
         let key = (pipeline.id, version);
-        match self.schemas.get(&key) {
-            Some(known) if known.to_string() == schema.to_string() => {}
+        // Texts: one whose columns stand in another order is another.
+        let text = serde_json::Value::to_string;
+        match self.schemas.get(&key).map(text) {
+            Some(known) if known == text(schema) => {}
             Some(_) => return Err(format!("schema version {version} is journaled otherwise")),
             None => self.schemas.put(key, schema.clone()),
         }

@@ -107,7 +107,7 @@ impl State {
             return Err(format!("file {} is not quarantined", file.0));
         }
         self.edit_file(file, |file| {
-            file.row.quarantined_to = Some(place.to_owned())
+            file.row.quarantined_to = Some(place.to_owned());
         })
     }
 

@@ -31,7 +31,7 @@ impl State {
                 "{waiting} partitions of `{name}` in lake `{old}` wait to be registered"
             ));
         }
-        self.edit_pipeline(name)?.row.lake = lake.to_owned();
+        lake.clone_into(&mut self.edit_pipeline(name)?.row.lake);
         Ok(())
     }
 
