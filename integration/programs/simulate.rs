@@ -4,7 +4,7 @@
 //! `BROKEN=1` shows which run catches each deliberately wrong variant, `ONLY=` one of them; `LIKE=` shows a seed as such a variant's
 //! plans are. `SINGLE=0` and `DOUBLE=0` leave out single faults and double crashes, which take longest.
 
-#[allow(dead_code, reason = "the tests use more of it")]
+#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 #[path = "../simulation/mod.rs"]
 mod simulation;
 

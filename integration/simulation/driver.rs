@@ -106,6 +106,8 @@ struct Stage {
     disk: SpoolDisk,
     checker: Checker,
     drops: Vec<Dropped>,
+    /// Those that were dropped a second time.
+    again: std::collections::BTreeSet<usize>,
     acts: std::collections::VecDeque<(u64, Act)>,
     staging: PathBuf,
 }
@@ -152,6 +154,7 @@ pub fn run_with(plan: &Plan, fates: Box<dyn Fates>, place: &Place, keep_words: b
         disk: disk.clone(),
         checker: Checker::new(Arc::clone(&lake), plan.setting.weak),
         drops: Vec::new(),
+        again: std::collections::BTreeSet::new(),
         acts: plan.acts.iter().cloned().collect(),
         staging: place.staging(),
     };
@@ -579,6 +582,7 @@ impl Stage {
                     return;
                 };
                 if self.disk.read(place(&dropped.path)).is_none() {
+                    self.again.insert(*drop);
                     self.disk
                         .drop_file(place(&dropped.path), &dropped.bytes, true);
                 }
@@ -605,7 +609,10 @@ impl Stage {
                 }
             }
             Act::Rename { drop } => {
-                if let Some(path) = self.standing(*drop) {
+                // An equal drop is another file: equal content under another name lands.
+                if let Some(path) = self.standing(*drop)
+                    && !self.again.contains(drop)
+                {
                     let to = format!("z-{path}");
                     self.drops[*drop].touched = true;
                     self.drops[*drop].path.clone_from(&to);

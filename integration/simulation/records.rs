@@ -39,7 +39,7 @@ pub fn held(path: &str, bytes: &[u8]) -> Result<Held, String> {
         return parquet_ids(bytes);
     }
     let mut text = String::new();
-    if path.ends_with(".gz") {
+    if path.rsplit('.').next() == Some("gz") {
         flate2::read::MultiGzDecoder::new(bytes)
             .read_to_string(&mut text)
             .map_err(|e| e.to_string())?;

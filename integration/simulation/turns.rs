@@ -97,15 +97,12 @@ impl Schedule {
             drop(state);
             unwind();
         }
-        let next = match self.choose(&mut state, own, stay) {
-            Some(next) => next,
-            None => {
-                state.stuck = true;
-                drop(state);
-                self.world.end_process();
-                self.release();
-                unwind();
-            }
+        let Some(next) = self.choose(&mut state, own, stay) else {
+            state.stuck = true;
+            drop(state);
+            self.world.end_process();
+            self.release();
+            unwind();
         };
         state.current = next;
         if next == own {

@@ -103,7 +103,7 @@ impl SimSystem {
         self.call(operation, subject, Shape::Atomic, |model, _| act(model))
     }
 
-    fn handle(&self, path: PathBuf, node: NodeId) -> SimHandle {
+    fn handle(path: PathBuf, node: NodeId) -> SimHandle {
         SimHandle { node, path }
     }
 
@@ -122,11 +122,12 @@ impl SimSystem {
             return None;
         }
         model.next_lock += 1;
-        model.locks.insert(node, model.next_lock);
+        let number = model.next_lock;
+        model.locks.insert(node, number);
         Some(SimLock {
             disk: self.disk.clone(),
             node,
-            number: model.next_lock,
+            number,
         })
     }
 }
@@ -159,7 +160,7 @@ impl FileSystem for SimSystem {
 
     fn open(&self, path: &Path, _follow: bool) -> Result<SimHandle, Errno> {
         let node = self.look_only("open", path, |model| model.directory(model.find(path)?))?;
-        Ok(self.handle(path.to_owned(), node))
+        Ok(Self::handle(path.to_owned(), node))
     }
 
     fn open_child(&self, at: &SimHandle, name: &[u8]) -> Result<SimHandle, Errno> {
@@ -167,7 +168,7 @@ impl FileSystem for SimSystem {
         let node = self.look_only("open directory", &path, |model| {
             model.directory(model.child(at.node, name)?)
         })?;
-        Ok(self.handle(path, node))
+        Ok(Self::handle(path, node))
     }
 
     fn make_child(&self, at: &SimHandle, name: &[u8]) -> Result<(), Errno> {

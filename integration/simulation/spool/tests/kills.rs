@@ -236,8 +236,7 @@ impl Trial {
             eprintln!("seed {seed}, plan {plan:?}, left {:#?}", bench.places());
             resume_unwind(payload);
         }
-        let calls = locked(&calls).clone();
-        calls
+        locked(&calls).clone()
     }
 
     fn play(&self, seed: u64, bench: &Bench, world: &World) {
@@ -249,7 +248,7 @@ impl Trial {
                 bench.disk.end_process();
                 world.revive();
                 // In two of three seeds the power goes too.
-                if seed % 3 > 0 {
+                if !seed.is_multiple_of(3) {
                     bench.disk.power_cut(world);
                     (self.always)(bench);
                 }
