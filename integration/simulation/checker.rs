@@ -18,6 +18,10 @@ pub struct Dropped {
     pub path: String,
     pub bytes: Vec<u8>,
     pub ids: Vec<String>,
+    /// Those that were appended later.
+    pub more: Vec<String>,
+    /// It was cut short.
+    pub cut: bool,
     /// Somebody changed it in the spool, so that all of it need not land; no record of it may land twice.
     pub touched: bool,
 }
@@ -239,7 +243,10 @@ impl Checker {
     pub fn end(&mut self, drops: &[Dropped]) {
         self.version = None;
         self.look();
-        let known: BTreeSet<&String> = drops.iter().flat_map(|dropped| &dropped.ids).collect();
+        let known: BTreeSet<&String> = drops
+            .iter()
+            .flat_map(|dropped| dropped.ids.iter().chain(&dropped.more))
+            .collect();
         for (id, count) in &self.found {
             if *count > 0 && !known.contains(id) {
                 self.violations

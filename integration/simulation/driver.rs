@@ -21,6 +21,7 @@ use super::lake::{Kind as LakeKind, LakeStore, Options, SimLake, tear_directory}
 use super::ledger;
 use super::plan::{Act, JournalKind, Plan, Power, Setting};
 use super::records;
+use super::spool::model::NodeId;
 use super::spool::{self, SpoolDisk};
 use super::turns::{Ended, Schedule};
 use super::world::{Fates, Shape, World};
@@ -108,6 +109,8 @@ struct Stage {
     drops: Vec<Dropped>,
     /// Those that were dropped a second time.
     again: std::collections::BTreeSet<usize>,
+    /// Files that left the spool, with their contents.
+    gone: std::collections::BTreeMap<NodeId, Vec<u8>>,
     acts: std::collections::VecDeque<(u64, Act)>,
     staging: PathBuf,
 }
@@ -155,6 +158,7 @@ pub fn run_with(plan: &Plan, fates: Box<dyn Fates>, place: &Place, keep_words: b
         checker: Checker::new(Arc::clone(&lake), plan.setting.weak),
         drops: Vec::new(),
         again: std::collections::BTreeSet::new(),
+        gone: std::collections::BTreeMap::new(),
         acts: plan.acts.iter().cloned().collect(),
         staging: place.staging(),
     };
@@ -275,6 +279,7 @@ impl Run<'_> {
             let ended = self.life(setting);
             setting = self.next_setting(&ended);
             quiet = matches!(ended, Ended::Returned(Ok(())));
+            self.judge();
             if quiet && lock(&self.stage).acts.is_empty() {
                 break;
             }
@@ -401,6 +406,14 @@ impl Run<'_> {
         config
     }
 
+    /// What no process may leave behind.
+    fn judge(&self) {
+        self.judge_journal();
+        let mut stage = lock(&self.stage);
+        stage.step(&self.world);
+        stage.judge_gone();
+    }
+
     /// What no process may leave in the journal.
     fn judge_journal(&self) {
         let Some(journal) = self.journal_as_it_is() else {
@@ -432,7 +445,7 @@ impl Run<'_> {
 
     /// What the death of a process does to what it leaves.
     fn after(&self, ended: &Ended<Result<(), Halt>>) {
-        self.judge_journal();
+        self.judge();
         let died = matches!(ended, Ended::Died | Ended::Stuck);
         if matches!(ended, Ended::Stuck) {
             let stuck = "everybody waits for somebody".to_owned();
@@ -543,10 +556,20 @@ impl Stage {
         }
         self.checker.look();
         for event in self.disk.events() {
-            let aside = event.to.is_some_and(|to| to.starts_with(QUARANTINE));
-            if !aside {
-                self.left(&event.content);
+            let to = event.to.as_deref();
+            let back = |to: &Path| self.drops.iter().any(|d| to == Path::new(&place(&d.path)));
+            if to.is_some_and(|to| to.starts_with(QUARANTINE) || back(to)) {
+                self.gone.remove(&event.node);
+            } else {
+                self.gone.insert(event.node, event.content);
             }
+        }
+    }
+
+    /// A process ended: what left the spool has left it. Before that it may have been put back, if somebody replaced it at that moment.
+    fn judge_gone(&mut self) {
+        for (_, content) in std::mem::take(&mut self.gone) {
+            self.left(&content);
         }
     }
 
@@ -558,11 +581,13 @@ impl Stage {
     }
 
     fn left(&mut self, bytes: &[u8]) {
-        // A drop that was sent again is skipped on the word of the first.
-        if let Some(dropped) = self.drops.iter().rev().find(|d| d.bytes == bytes) {
-            let dropped = dropped.clone();
-            if !dropped.touched {
-                self.checker.left_the_spool(&dropped);
+        // One that was sent again is skipped on the word of the first; one that was changed has other bytes.
+        let dropped = self.drops.iter().rev().find(|d| d.bytes == bytes);
+        if let Some(dropped) = dropped.filter(|d| !d.cut) {
+            let before = self.checker.violations.len();
+            self.checker.left_the_spool(dropped);
+            if self.checker.violations.len() > before {
+                self.world.note("VIOLATION here");
             }
         }
     }
@@ -592,7 +617,7 @@ impl Stage {
                     let more = records::line(*drop, 1000);
                     self.disk.append(place(&path), more.as_bytes());
                     self.drops[*drop].touched = true;
-                    self.drops[*drop].ids.push(format!("{drop}-1000"));
+                    self.drops[*drop].more.push(format!("{drop}-1000"));
                 }
             }
             Act::Replace { drop, records } => {
@@ -604,15 +629,14 @@ impl Stage {
             Act::Truncate { drop } => {
                 if let Some(path) = self.standing(*drop) {
                     self.drops[*drop].touched = true;
+                    // Before it is durable, a cut may be undone by a power cut.
+                    self.drops[*drop].cut = true;
                     let length = self.drops[*drop].bytes.len() / 2;
                     self.disk.truncate(place(&path), length);
                 }
             }
             Act::Rename { drop } => {
-                // An equal drop is another file: equal content under another name lands.
-                if let Some(path) = self.standing(*drop)
-                    && !self.again.contains(drop)
-                {
+                if let Some(path) = self.standing(*drop) {
                     let to = format!("z-{path}");
                     self.drops[*drop].touched = true;
                     self.drops[*drop].path.clone_from(&to);
@@ -645,11 +669,11 @@ impl Stage {
         self.drops.push(dropped);
     }
 
-    /// The path of a drop whose file stands in the spool as it was dropped. One that was renamed is left alone: renamed *and* changed it
-    /// counts as new.
+    /// The path of a drop whose file stands in the spool as it was dropped. One that was renamed is left alone, since renamed *and* changed
+    /// it counts as new, and so is an equal drop: changed or renamed it is another file that shares records.
     fn standing(&self, drop: usize) -> Option<String> {
         let dropped = self.drops.get(drop)?;
-        if dropped.path.starts_with("z-") {
+        if dropped.path.starts_with("z-") || self.again.contains(&drop) {
             return None;
         }
         let content = self.disk.read(place(&dropped.path))?;
@@ -676,6 +700,8 @@ fn dropped(number: usize, path: &str, records: u64, broken: u64) -> Dropped {
         path: path.to_owned(),
         bytes: text.into_bytes(),
         ids,
+        more: Vec::new(),
+        cut: false,
         touched: false,
     }
 }

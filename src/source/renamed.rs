@@ -4,7 +4,7 @@
 //! | the inode is that of | the file found | then |
 //! | --- | --- | --- |
 //! | a file that is not retired, still under its own name | | another name of it (a hard link): a file of its own, `same_content` decides |
-//! | a file that is not retired and is gone | untouched, or holds what was journaled | not read: it must get its name back |
+//! | a file that is not retired (or was set aside half landed) and is gone | untouched, or holds what was journaled | not read: it must get its name back |
 //! | a file that is not retired and is gone | unrelated content | new: the number was used again |
 //! | a retired file that does not stand at its target | untouched | landed under the first name: quarantine |
 //!
@@ -45,7 +45,16 @@ impl Default for Inodes {
     }
 }
 
-/// As [`FileStat::untouched`]: a device's number may be another after each start of the machine.
+/// The file of this row, or a part of it that landed, may still be found. One that is set aside may be taken back.
+fn is_unretired(row: &FileRow) -> bool {
+    match row.state {
+        FileState::Reading | FileState::Committed => true,
+        FileState::Quarantined => row.checkpoint > 0,
+        FileState::Retired => false,
+    }
+}
+
+/// As [`FileStat::untouched`] compares: a device's number may be another after each start of the machine.
 fn identity_of(stat: &FileStat) -> u64 {
     let mut bytes = [0; 24];
     for (place, number) in
@@ -61,7 +70,7 @@ fn identity_of(stat: &FileStat) -> u64 {
 impl Inodes {
     /// The journal has this row.
     pub(super) fn know(&mut self, row: &FileRow) {
-        if matches!(row.state, FileState::Reading | FileState::Committed) {
+        if is_unretired(row) {
             self.unretired.insert(row.stat.inode, row.id);
         }
         if row.state != FileState::Quarantined && row.stat.inode != 0 {
@@ -99,7 +108,7 @@ impl Source {
         if row.path == found.path {
             return Ok(None);
         }
-        if !matches!(row.state, FileState::Reading | FileState::Committed) {
+        if !is_unretired(&row) {
             self.inodes.forget(found.stat.inode);
             return self.renamed_when_retired(found);
         }
@@ -113,16 +122,19 @@ impl Source {
                 Some(Likeness::Same | Likeness::Untold) => {}
             }
         }
-        let why = if row.state == FileState::Committed {
-            format!(
+        let why = match row.state {
+            FileState::Committed => format!(
                 "it is `{}`, renamed after all of it landed and before it was retired; rename it back, or take it away",
                 row.path
-            )
-        } else {
-            format!(
+            ),
+            FileState::Quarantined => format!(
+                "it is `{}`, which was set aside after its first {} bytes had landed; rename it back, then say `lakeward release`",
+                row.path, row.checkpoint
+            ),
+            FileState::Reading | FileState::Retired => format!(
                 "it is `{}`, renamed after {} bytes of it were taken in; rename it back, and the rest lands",
                 row.path, row.put_end
-            )
+            ),
         };
         self.unreadable(&found.path, &why);
         Ok(Some(false))
@@ -200,7 +212,7 @@ impl Source {
 
     fn is_unretired(&self, id: FileId) -> Result<bool, Stop> {
         let row = self.journal.file(id)?;
-        Ok(row.is_some_and(|row| matches!(row.state, FileState::Reading | FileState::Committed)))
+        Ok(row.is_some_and(|row| is_unretired(&row)))
     }
 }
 
