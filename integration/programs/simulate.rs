@@ -102,7 +102,7 @@ fn main() -> ExitCode {
         add("every fate of every call", &|| singles(&modes));
     }
     if number("DOUBLE") != Some(0) {
-        for mode in &modes {
+        for mode in modes.iter().filter(|mode| mode.is_for_pairs()) {
             let name = format!(
                 "every two crashes, {:?}, {:?}, payload {}, power {:?}",
                 mode.lake, mode.setting.retire, mode.setting.payload, mode.power

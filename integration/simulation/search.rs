@@ -115,6 +115,12 @@ pub struct Mode {
 }
 
 impl Mode {
+    /// Two crashes are searched wholly where the second may take the power with it and where none does: renaming after landing, the
+    /// other ways to retire differ in the last step only.
+    pub fn is_for_pairs(&self) -> bool {
+        self.setting.retire == Retire::Rename && self.power != Power::Always
+    }
+
     pub fn plan(&self) -> Plan {
         Plan {
             seed: 1,
