@@ -20,4 +20,5 @@ mod safety;
 mod support;
 mod texts;
 mod tidy;
+mod torture;
 mod visible;
