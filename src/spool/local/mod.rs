@@ -172,6 +172,10 @@ impl Spool for LocalSpool {
         self.retire_file(path, stat, target)
     }
 
+    fn is_retired(&self, stat: &FileStat, target: &RelativePath) -> Result<bool, SpoolError> {
+        self.stands_at_target(stat, target)
+    }
+
     fn sync(&self) -> Result<(), SpoolError> {
         self.unsynced.sync()
     }
