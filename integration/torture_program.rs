@@ -39,9 +39,9 @@ fn main() -> ExitCode {
     let dir = std::env::var("DIR").unwrap_or_else(|_| format!("target/torture/{seed}"));
     let mut torture = Torture::new(dir.as_ref(), seed);
     println!("seed {seed}, {rounds} rounds");
-    for _ in 0..rounds {
+    for number in 0..rounds {
         for kind in Kind::ALL.into_iter().filter(wanted) {
-            torture.round(kind, kills);
+            torture.round(kind, number, kind.share_of(kills));
         }
     }
     torture.totals.print();

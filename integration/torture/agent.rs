@@ -1,11 +1,15 @@
 //! The program: started, frozen, thawed and killed from outside.
 
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::ground::Ground;
 use crate::means::command_behind;
+
+/// Within this whatever waits in a round can be landed many times.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 pub struct Agent {
     child: Child,
@@ -26,11 +30,18 @@ impl Agent {
             .open(ground.site.path("log"))
             .expect("a log");
         let child = command_behind(&ground.site, &ground.before, arguments)
+            .envs(ground.environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("the program starts");
         Self { child }
+    }
+
+    /// Its exit code, if it has ended.
+    pub fn ended(&mut self) -> Option<Option<i32>> {
+        let status = self.child.try_wait().expect("a child")?;
+        Some(status.code())
     }
 
     /// SIGSTOP, and back when all its threads stand still.
@@ -57,8 +68,17 @@ impl Agent {
         let _ended = self.child.wait();
     }
 
+    /// Its exit code. One that does not end is killed after long.
     pub fn wait(mut self) -> Option<i32> {
-        self.child.wait().expect("a child").code()
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(code) = self.ended() {
+                return code;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.kill();
+        None
     }
 
     fn signal(&self, signal: Signal) {

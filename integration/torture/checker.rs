@@ -2,8 +2,10 @@
 //! exactly once.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::history::History;
+use super::onlooker::words;
 use super::pipelines::note;
 use crate::support::{LakeAt, is_visible, rows_in, text_of};
 
@@ -66,32 +68,45 @@ fn found(lake: &LakeAt, verdict: &mut Verdict) -> BTreeMap<Known, Vec<String>> {
         if reject.is_none() && !is_visible(&path) {
             continue;
         }
-        let bytes = lake.read(&path).expect("a file that was listed");
         let below = reject.unwrap_or(&path);
-        let pipeline = below.split('/').next().unwrap_or_default().to_owned();
-        let mut add = |id: i64, good: bool| {
-            let record = (pipeline.clone(), id, good);
-            found.entry(record).or_default().push(path.clone());
-        };
-        if reject.is_some() {
-            for line in text_of(&path, &bytes).lines() {
-                match rejected(line) {
-                    Some(id) => add(id, false),
-                    None => verdict.invented.push(format!("{line} in `{path}`")),
+        let pipeline = below.split('/').next().unwrap_or_default();
+        match records(lake, &path, reject.is_some()) {
+            Ok(records) => {
+                for (id, good) in records {
+                    let record = (pipeline.to_owned(), id, good);
+                    found.entry(record).or_default().push(path.clone());
                 }
             }
-            continue;
+            Err(wrong) => verdict.invented.push(format!("`{path}`: {wrong}")),
         }
-        rows_in(&path, bytes, |id, text| {
-            add(id, true);
-            if text != note(id) {
-                verdict
-                    .invented
-                    .push(format!("{id} with note {text:?} in `{path}`"));
-            }
-        });
     }
     found
+}
+
+/// Number and goodness of each record of a file, unless something in it is no record that was dropped.
+fn records(lake: &LakeAt, path: &str, rejects: bool) -> Result<Vec<(i64, bool)>, String> {
+    let bytes = lake.read(path).ok_or("it vanished")?;
+    if rejects {
+        return text_of(path, &bytes)
+            .lines()
+            .map(|line| rejected(line).map(|id| (id, false)).ok_or(line.to_owned()))
+            .collect();
+    }
+    let mut records = Vec::new();
+    let mut foreign = None;
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        rows_in(path, bytes, |id, text| {
+            records.push((id, true));
+            if text != note(id) {
+                foreign = Some(format!("{id} has the note {text:?}"));
+            }
+        });
+    }));
+    match (read, foreign) {
+        (Err(panic), _) => Err(words(panic.as_ref())),
+        (_, Some(foreign)) => Err(foreign),
+        _ => Ok(records),
+    }
 }
 
 fn rejected(line: &str) -> Option<i64> {

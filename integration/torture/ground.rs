@@ -30,25 +30,43 @@ pub struct Ground {
     pub lake: Lake,
     /// `nsenter …`, `setpriv …`: what the program runs behind.
     pub before: Vec<String>,
+    /// What the program finds in its environment besides ours.
+    pub environment: Vec<(&'static str, &'static str)>,
     pub pipelines: Vec<Pipeline>,
     pub history: Arc<History>,
     /// As they are seen from here.
     pub var: PathBuf,
     pub staging: PathBuf,
+    /// Of all pipelines.
+    pub spools: PathBuf,
 }
 
 impl Ground {
     pub fn local(name: &str, pipelines: Vec<Pipeline>, history: &Arc<History>) -> Self {
-        let site = Site::empty();
-        pipelines::configure(&site, "type = \"fs\"\nroot = \"lake\"\n", &pipelines);
+        Self::local_in(Site::empty(), "", name, pipelines, history)
+    }
+
+    /// All of it below `under`, a directory of the site: empty or with a `/` at its end.
+    pub fn local_in(
+        site: Site,
+        under: &str,
+        name: &str,
+        pipelines: Vec<Pipeline>,
+        history: &Arc<History>,
+    ) -> Self {
+        let lake = format!("type = \"fs\"\nroot = \"{under}lake\"\n");
+        pipelines::configure(&site, under, &lake, &pipelines);
+        let base = site.path(under);
         Self {
             name: name.to_owned(),
-            lake: Lake::Local(site.path("lake")),
+            lake: Lake::Local(base.join("lake")),
             before: Vec::new(),
+            environment: Vec::new(),
             pipelines,
             history: Arc::clone(history),
-            var: site.path("var"),
-            staging: site.path("lake/_lakeward/staging"),
+            var: base.join("var"),
+            spools: base.join("spool"),
+            staging: base.join("lake/_lakeward/staging"),
             site,
         }
     }
@@ -62,14 +80,16 @@ impl Ground {
         direct: S3,
     ) -> Self {
         let site = Site::empty();
-        pipelines::configure(&site, &s3.toml(), &pipelines);
+        pipelines::configure(&site, "", &s3.toml(), &pipelines);
         Self {
             name: name.to_owned(),
             lake: Lake::S3(direct),
             before: Vec::new(),
+            environment: Vec::new(),
             pipelines,
             history: Arc::clone(history),
             var: site.path("var"),
+            spools: site.path("spool"),
             staging: site.path("var/staging"),
             site,
         }
@@ -81,7 +101,7 @@ impl Ground {
 
     pub fn producer(&self, ids: &Arc<AtomicI64>, chance: Chance) -> Producer {
         let spools = self.pipelines.iter().map(|pipeline| Spool {
-            dir: self.site.path(&pipeline.spool()),
+            dir: self.spools.join(&pipeline.name),
             pipeline: pipeline.clone(),
         });
         Producer::new(&self.name, spools.collect(), &self.history, ids, chance)
@@ -93,8 +113,9 @@ impl Ground {
     }
 
     /// All faults are over: everything lands, and the whole lake is compared with all that was dropped.
-    pub fn end(mut self, totals: &mut Totals) {
-        let code = Agent::start(&self, &["run", "--once"]).wait();
+    /// Whether all is well.
+    pub fn end(&mut self, totals: &mut Totals) -> bool {
+        let code = Agent::start(self, &["run", "--once"]).wait();
         if code != Some(0) {
             totals.wrong(format!(
                 "{}: without any fault `run --once` ended with {code:?}\n{}",
@@ -108,6 +129,7 @@ impl Ground {
             "duplicated": verdict.duplicated, "invented": verdict.invented,
         }));
         let audit = command_behind(&self.site, &self.before, &["audit", "--deep"])
+            .envs(self.environment.iter().copied())
             .output()
             .expect("the program starts");
         if audit.status.code() != Some(0) {
@@ -122,6 +144,7 @@ impl Ground {
         if !clean {
             println!("kept for you to look at: {}", self.site.keep().display());
         }
+        clean
     }
 
     pub fn last_words(&self) -> String {

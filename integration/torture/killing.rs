@@ -16,6 +16,10 @@ pub trait Mayhem {
     fn strike(&mut self, chance: &mut Chance) -> Option<String>;
     /// It is taken back, at a later moment of the same run or after it.
     fn relent(&mut self) {}
+    /// All of it is over for good.
+    fn settle(&mut self) {
+        self.relent();
+    }
     /// How a run may end by itself.
     fn codes(&self) -> &[i32] {
         &[0]
@@ -63,10 +67,15 @@ fn run(ground: &Ground, mayhem: &mut dyn Mayhem, chance: &mut Chance, totals: &m
     } else {
         &["run", "--once"]
     };
-    let mut agent = Agent::start(ground, arguments);
     let life = chance.pick(&[60, 100, 150, 200, 500]);
+    let early = chance.one_in(4);
+    let mut struck = early.then(|| mayhem.strike(chance)).flatten();
+    let mut agent = Agent::start(ground, arguments);
     sleep(chance.below(life));
-    if let Some(what) = mayhem.strike(chance) {
+    if !early {
+        struck = mayhem.strike(chance);
+    }
+    if let Some(what) = struck {
         ground.note(json!({"event": "fault", "what": what}));
         totals.fault(&what);
         sleep(chance.below(2 * life));
@@ -81,6 +90,9 @@ fn run(ground: &Ground, mayhem: &mut dyn Mayhem, chance: &mut Chance, totals: &m
     }
     match agent.freeze() {
         Found::Ended(code) => {
+            if code != Some(0) {
+                totals.fault(&format!("runs that ended with {}", code.unwrap_or(-1)));
+            }
             ground.note(json!({"event": "ended", "code": code}));
             if !code.is_some_and(|code| mayhem.codes().contains(&code)) {
                 totals.wrong(format!(
@@ -91,6 +103,8 @@ fn run(ground: &Ground, mayhem: &mut dyn Mayhem, chance: &mut Chance, totals: &m
             }
         }
         Found::Frozen => {
+            // What it stood before is not changed by that, and can be looked at.
+            mayhem.relent();
             let steps = steps(&ground.var, &ground.staging, &ground.lake());
             agent.kill();
             let words: Vec<&str> = steps.iter().map(|step: &Step| step.words()).collect();

@@ -7,14 +7,19 @@
 mod agent;
 mod chance;
 mod checker;
+mod disks;
+mod durable;
 mod ground;
 mod history;
 mod killing;
 mod moment;
+mod mounted;
 mod onlooker;
 mod pipelines;
+mod power;
 mod producer;
 mod round;
+mod store;
 mod totals;
 
 #[cfg(test)]

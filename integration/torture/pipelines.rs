@@ -32,24 +32,21 @@ pub fn of_round(round: u64, count: u64) -> Vec<Pipeline> {
     (0..count).map(of).collect()
 }
 
-/// Writes the configuration and makes the spools.
-pub fn configure(site: &Site, lake: &str, pipelines: &[Pipeline]) {
+/// Writes the configuration and makes the spools; all is below `under`, which is empty or ends with `/`.
+pub fn configure(site: &Site, under: &str, lake: &str, pipelines: &[Pipeline]) {
     let mut text = format!(
-        "[agent]\nstate_dir = \"var\"\nfree_bytes_min = 0\nlanes = 2\nstop_after = \"2s\"\n[lake]\n{lake}"
+        "[agent]\nstate_dir = \"{under}var\"\nfree_bytes_min = 0\nlanes = 2\nstop_after = \"2s\"\n[lake]\n{lake}"
     );
     for pipeline in pipelines {
-        text.push_str(&pipeline.toml());
-        std::fs::create_dir_all(site.path(&pipeline.spool())).expect("a spool");
+        text.push_str(&pipeline.toml(under));
+        let spool = site.path(under).join("spool").join(&pipeline.name);
+        std::fs::create_dir_all(spool).expect("a spool");
     }
     std::fs::write(site.path("lakeward.toml"), text).expect("a configuration");
 }
 
 impl Pipeline {
-    pub fn spool(&self) -> String {
-        format!("spool/{}", self.name)
-    }
-
-    fn toml(&self) -> String {
+    fn toml(&self, under: &str) -> String {
         let Self {
             name,
             retire,
@@ -63,11 +60,11 @@ impl Pipeline {
             "ndjson"
         };
         let retire_dir = match *retire {
-            "move" => format!("retire_dir = \"retired/{name}\"\n"),
+            "move" => format!("retire_dir = \"{under}retired/{name}\"\n"),
             _ => String::new(),
         };
         format!(
-            "[[pipeline]]\nname = \"{name}\"\n[pipeline.source]\npath = \"spool/{name}\"\nformat = \"{format}\"\nready_after = \"0s\"\npoll = \"20ms\"\nretire = \"{retire}\"\n{retire_dir}[pipeline.channel]\njournal = \"{journal}\"\n[pipeline.schema]\nmode = \"columns\"\ncolumns = {{ id = \"bigint\", day = \"string\", note = \"string\" }}\n[pipeline.sink]\npath = \"{name}/day={{day}}\"\nformat = \"{output}\"\n[pipeline.sink.roll]\nrecords = 400\nage = \"150ms\"\n"
+            "[[pipeline]]\nname = \"{name}\"\n[pipeline.source]\npath = \"{under}spool/{name}\"\nformat = \"{format}\"\nready_after = \"0s\"\npoll = \"20ms\"\nretire = \"{retire}\"\n{retire_dir}[pipeline.channel]\njournal = \"{journal}\"\n[pipeline.schema]\nmode = \"columns\"\ncolumns = {{ id = \"bigint\", day = \"string\", note = \"string\" }}\n[pipeline.sink]\npath = \"{name}/day={{day}}\"\nformat = \"{output}\"\n[pipeline.sink.roll]\nrecords = 400\nage = \"150ms\"\n"
         )
     }
 
