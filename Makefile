@@ -1,4 +1,4 @@
-.PHONY: check test unit sim-test sim fuzz integration demo bench servers servers-stop
+.PHONY: check test unit sim-test sim fuzz integration torture demo bench servers servers-stop
 
 # The quick gate: format and lints. Licences, layers and what the documents name are checked by `integration/tidy.rs`.
 # Advisories are not: their database cannot be had offline, and a check that passes without it would say nothing. Where there
@@ -30,6 +30,10 @@ integration:
 # Everything. Needs git, bash, cargo, go, python3 (with venv); java 17 (a JDK), mvn and Debian's krb5-kdc, krb5-admin-server and
 # krb5-user, which are installed by themselves where apt-get is there and this runs as root. Nothing by hand beyond these.
 test: check unit sim-test integration
+
+# The real program broken for real, for as long as ROUNDS says: ROUNDS=10 SEED=1 make torture
+torture:
+	integration/torture.sh
 
 # Sample files land in a local lake: nothing to start, nothing to edit.
 demo:

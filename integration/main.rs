@@ -22,4 +22,5 @@ mod safety;
 mod support;
 mod texts;
 mod tidy;
+mod torture;
 mod visible;

@@ -1,4 +1,4 @@
-//! A proxy between a lake and its store that loses what it is told to lose.
+//! A proxy between a lake and its store that loses what it is told to lose, or does with each exchange what it is told by chance.
 //!
 //! It passes every request on as it is, over a connection of its own, and so knows when the store has done the work:
 //! only then is an answer lost, as it is lost when a network breaks at the worst moment. It counts them by operation, too,
@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +27,34 @@ pub enum Kind {
     Other,
 }
 
+/// What becomes of one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Passed,
+    /// The connection breaks before the store hears of it.
+    Cut,
+    /// The store gets half of it.
+    HalfSent,
+    /// The store gets it so late, whatever has become of whoever sent it.
+    SentLate(Duration),
+    /// Done twice; the second answer is given.
+    Repeated,
+    /// Done and not answered.
+    Unanswered,
+    /// Done, and half of the answer is given.
+    HalfAnswered,
+    /// Done, and answered so late.
+    AnsweredLate(Duration),
+    /// Done, and answered after a later request was.
+    Overtaken,
+    /// Done, and answered with this status all the same.
+    Denied(u16),
+    /// Answered with this status; the store does not hear of it.
+    Refused(u16),
+}
+
+type Decide = Box<dyn FnMut(Kind) -> Fate + Send>;
+
 #[derive(Default)]
 struct State {
     down: bool,
@@ -39,6 +68,11 @@ struct State {
     operations: Operations,
     /// Where the NameNode sent a client last.
     data_node: Option<String>,
+    decide: Option<Decide>,
+    /// Exchanges that are not over, for the client or for the store.
+    under_way: usize,
+    /// How many were answered.
+    answered: u64,
 }
 
 /// Requests by operation, as S3's and WebHDFS's manuals name them.
@@ -94,6 +128,21 @@ impl Proxy {
         self.state.lock().unwrap().down = down;
     }
 
+    /// From now on the fate of each exchange is asked of this.
+    pub fn decide(&self, decide: impl FnMut(Kind) -> Fate + Send + 'static) {
+        self.state.lock().unwrap().decide = Some(Box::new(decide));
+    }
+
+    /// From now on all is passed.
+    pub fn relent(&self) {
+        self.state.lock().unwrap().decide = None;
+    }
+
+    /// Whether no exchange is under way any more, late ones included.
+    pub fn is_quiet(&self) -> bool {
+        self.state.lock().unwrap().under_way == 0
+    }
+
     pub fn seen(&self, kind: Kind) -> u32 {
         let state = self.state.lock().unwrap();
         state.seen.get(&kind).copied().unwrap_or(0)
@@ -109,8 +158,10 @@ async fn serve(listener: TcpListener, upstream: String, state: Arc<Mutex<State>>
     while let Ok((client, _)) = listener.accept().await {
         let (upstream, state) = (upstream.clone(), Arc::clone(&state));
         tokio::spawn(async move {
+            state.lock().unwrap().under_way += 1;
             // A connection that breaks is what this is for.
             let _ = exchange(client, &upstream, &state).await;
+            state.lock().unwrap().under_way -= 1;
         });
     }
 }
@@ -126,7 +177,7 @@ async fn exchange(
     let mut request = read_request(&mut client).await?;
     let line = request_line(&request);
     let kind = kind(&line);
-    let lost = {
+    let (lost, fate) = {
         let mut state = state.lock().unwrap();
         *state.seen.entry(kind).or_default() += 1;
         *state.operations.entry(operation(&line)).or_default() += 1;
@@ -135,20 +186,30 @@ async fn exchange(
         {
             *last ^= 1;
         }
-        state.down || take_one(&mut state.requests, kind)
+        let lost = state.down || take_one(&mut state.requests, kind);
+        let fate = state.decide.as_mut().map(|decide| decide(kind));
+        (lost, fate.unwrap_or(Fate::Passed))
     };
-    if lost {
-        return Ok(());
+    match fate {
+        _ if lost => return Ok(()),
+        Fate::Cut => return Ok(()),
+        Fate::Refused(status) => return answer_with(&mut client, status).await,
+        Fate::HalfSent => {
+            let mut server = TcpStream::connect(upstream).await?;
+            return server.write_all(&request[..request.len() / 2]).await;
+        }
+        Fate::SentLate(delay) => tokio::time::sleep(delay).await,
+        Fate::Repeated => {
+            ask(upstream, &request).await?;
+        }
+        _ => {}
     }
     let data_node = state.lock().unwrap().data_node.clone();
     let address = match &data_node {
         Some(data_node) if for_data_node(&line) => data_node,
         _ => upstream,
     };
-    let mut server = TcpStream::connect(address).await?;
-    server.write_all(&request).await?;
-    let mut answer = Vec::new();
-    server.read_to_end(&mut answer).await?;
+    let mut answer = ask(address, &request).await?;
     let own = client.local_addr()?.to_string();
     if let Some(data_node) = redirect_here(&mut answer, &own) {
         state.lock().unwrap().data_node = Some(data_node);
@@ -157,10 +218,52 @@ async fn exchange(
         let mut state = state.lock().unwrap();
         state.down || take_one(&mut state.answers, kind)
     };
-    if lost {
-        return Ok(());
+    match fate {
+        _ if lost => return Ok(()),
+        Fate::Unanswered => return Ok(()),
+        Fate::Denied(status) => return answer_with(&mut client, status).await,
+        Fate::HalfAnswered => return client.write_all(&answer[..answer.len() / 2]).await,
+        Fate::AnsweredLate(delay) => tokio::time::sleep(delay).await,
+        Fate::Overtaken => overtaken(state).await,
+        _ => {}
     }
     client.write_all(&answer).await?;
+    client.shutdown().await?;
+    state.lock().unwrap().answered += 1;
+    Ok(())
+}
+
+async fn ask(upstream: &str, request: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut server = TcpStream::connect(upstream).await?;
+    server.write_all(request).await?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
+/// Until another exchange was answered, or none came for long.
+async fn overtaken(state: &Mutex<State>) {
+    let before = state.lock().unwrap().answered;
+    for _ in 0..200 {
+        if state.lock().unwrap().answered > before {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn answer_with(client: &mut TcpStream, status: u16) -> std::io::Result<()> {
+    let code = match status {
+        412 => "PreconditionFailed",
+        503 => "SlowDown",
+        _ => "InternalError",
+    };
+    let body = format!("<Error><Code>{code}</Code><Message>by the proxy</Message></Error>");
+    let answer = format!(
+        "HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    client.write_all(answer.as_bytes()).await?;
     client.shutdown().await
 }
 

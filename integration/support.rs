@@ -149,8 +149,18 @@ impl LakeAt {
     pub fn visible(&self) -> Vec<String> {
         self.list()
             .into_keys()
-            .filter(|path| !path.split('/').any(|part| part.starts_with(['.', '_'])))
+            .filter(|path| is_visible(path))
             .collect()
+    }
+
+    pub fn holds(&self, path: &str) -> bool {
+        match self {
+            Self::Local(root) => root.join(path).exists(),
+            Self::Hdfs(_) => self.list().contains_key(path),
+            Self::S3(s3) => {
+                block_on(async { s3.operator().exists(path).await }).expect("an answer")
+            }
+        }
     }
 
     /// Holds that every visible file is whole: not empty, of the kind that its name says, read to its end, with a record in it.
@@ -206,6 +216,11 @@ impl LakeAt {
     }
 }
 
+/// A reader skips names that begin with `.` or `_`.
+pub fn is_visible(path: &str) -> bool {
+    !path.split('/').any(|part| part.starts_with(['.', '_']))
+}
+
 fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<String, u64>) {
     let Ok(entries) = fs::read_dir(dir) else {
         return;
@@ -246,32 +261,62 @@ pub fn text_of(path: &str, bytes: &[u8]) -> String {
 
 /// The `id`s that a data file holds.
 pub fn ids_in(path: &str, bytes: Vec<u8>) -> Vec<i64> {
+    let mut ids = Vec::new();
+    rows_in(path, bytes, |id, _| ids.push(id));
+    ids
+}
+
+/// Hands over `id` and `note` of each record of a data file; a note that is not there is empty.
+pub fn rows_in(path: &str, bytes: Vec<u8>, mut row: impl FnMut(i64, &str)) {
     if !path.ends_with(".parquet") {
-        return text_of(path, &bytes)
-            .lines()
-            .map(|line| {
-                let value: serde_json::Value = serde_json::from_str(line).expect("NDJSON");
-                value["id"]
-                    .as_i64()
-                    .unwrap_or_else(|| panic!("`{path}`: no id in {line}"))
-            })
-            .collect();
+        for line in text_of(path, &bytes).lines() {
+            let value: serde_json::Value =
+                serde_json::from_str(line).unwrap_or_else(|e| panic!("`{path}`: {e} in {line}"));
+            let id = value["id"]
+                .as_i64()
+                .unwrap_or_else(|| panic!("`{path}`: no id in {line}"));
+            row(id, value["note"].as_str().unwrap_or_default());
+        }
+        return;
     }
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes))
         .unwrap_or_else(|e| panic!("`{path}` is visible and not Parquet: {e}"))
         .build()
         .expect("a reader");
-    let mut ids = Vec::new();
     for batch in reader {
         let batch = batch.unwrap_or_else(|e| panic!("`{path}`: {e}"));
-        let column = batch
+        let ids = batch
             .column_by_name("id")
-            .unwrap_or_else(|| panic!("`{path}` has no id"));
-        let column = column.as_primitive::<Int64Type>();
-        assert_eq!(column.null_count(), 0, "`{path}`");
-        ids.extend(column.values());
+            .unwrap_or_else(|| panic!("`{path}` has no id"))
+            .as_primitive::<Int64Type>();
+        assert_eq!(ids.null_count(), 0, "`{path}`");
+        let notes = batch
+            .column_by_name("note")
+            .and_then(|column| column.as_string_opt::<i32>());
+        for (at, id) in ids.values().iter().enumerate() {
+            row(*id, notes.map_or("", |notes| notes.value(at)));
+        }
     }
-    ids
+}
+
+/// Cargo's own for tests; for other programs, which have none, the one that `LAKEWARD_PROGRAM` names.
+fn program() -> PathBuf {
+    match option_env!("CARGO_BIN_EXE_lakeward") {
+        Some(program) => program.into(),
+        None => std::env::var_os("LAKEWARD_PROGRAM")
+            .expect("LAKEWARD_PROGRAM is not set: run this by integration/torture.sh")
+            .into(),
+    }
+}
+
+/// Drops a file as a well-behaved producer does: written under a hidden name, then renamed.
+pub fn drop_into(spool: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let hidden = spool.join(format!(".incoming-{}", name.replace('/', "-")));
+    let written = fs::write(&hidden, bytes).and_then(|()| fs::rename(&hidden, spool.join(name)));
+    if written.is_err() {
+        let _absent = fs::remove_file(hidden);
+    }
+    written
 }
 
 impl Site {
@@ -280,13 +325,24 @@ impl Site {
         Self::with_lake("type = \"fs\"\nroot = \"lake\"\n", "", more)
     }
 
-    pub fn with_lake(lake: &str, agent: &str, more: &str) -> Self {
-        let site = Self {
+    /// A directory with nothing in it.
+    pub fn empty() -> Self {
+        Self {
             dir: tempfile::Builder::new()
                 .prefix("lakeward-test-")
                 .tempdir()
                 .expect("a directory"),
-        };
+        }
+    }
+
+    /// Leaves the directory where it is, for a person to look at.
+    pub fn keep(&mut self) -> &Path {
+        self.dir.disable_cleanup(true);
+        self.dir.path()
+    }
+
+    pub fn with_lake(lake: &str, agent: &str, more: &str) -> Self {
+        let site = Self::empty();
         fs::create_dir_all(site.path("spool")).expect("a spool");
         site.configure(lake, agent, more);
         site
@@ -307,13 +363,10 @@ impl Site {
         LakeAt::Local(self.path("lake"))
     }
 
-    /// Drops a file as a well-behaved producer does: written under a hidden name, then renamed.
     pub fn drop_file(&self, name: &str, bytes: &[u8]) {
-        let hidden = self.path(&format!("spool/.incoming-{}", name.replace('/', "-")));
         let target = self.path(&format!("spool/{name}"));
         fs::create_dir_all(target.parent().expect("a parent")).expect("directories");
-        fs::write(&hidden, bytes).expect("a spooled file");
-        fs::rename(hidden, target).expect("a rename");
+        drop_into(&self.path("spool"), name, bytes).expect("a spooled file");
     }
 
     /// Drops a file of records `{"id": …}` and answers the id after the last.
@@ -323,7 +376,7 @@ impl Site {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lakeward"));
+        let mut command = Command::new(program());
         command
             .current_dir(self.dir.path())
             .args(["--config", "lakeward.toml", "--color", "never"])
@@ -470,8 +523,49 @@ pub fn ids_text(from: i64, count: i64) -> String {
     text
 }
 
-/// Looks at the lake again and again as a reader does, and holds I2: no record twice, no part of a file, nothing taken away
-/// or changed.
+/// Looks at a lake as a reader does, and holds I2: no record twice, no part of a file, nothing taken away or changed.
+pub struct Reader {
+    lake: LakeAt,
+    lengths: BTreeMap<String, u64>,
+    ids: std::collections::HashSet<i64>,
+}
+
+impl Reader {
+    pub fn of(lake: LakeAt) -> Self {
+        Self {
+            lake,
+            lengths: BTreeMap::new(),
+            ids: std::collections::HashSet::new(),
+        }
+    }
+
+    /// Panics at what is wrong, once for each.
+    pub fn look(&mut self) {
+        let found = self.lake.list();
+        for (path, length) in &self.lengths {
+            assert_eq!(
+                found.get(path),
+                Some(length),
+                "`{path}` was taken away or changed"
+            );
+        }
+        for path in found.into_keys().filter(|path| is_visible(path)) {
+            if self.lengths.contains_key(&path) {
+                continue;
+            }
+            let bytes = self.lake.read(&path).expect("a visible file can be read");
+            self.lengths.insert(path.clone(), bytes.len() as u64);
+            for id in ids_in(&path, bytes) {
+                assert!(
+                    self.ids.insert(id),
+                    "id {id} is seen twice, again in `{path}`"
+                );
+            }
+        }
+    }
+}
+
+/// Looks at a local lake again and again.
 pub struct Watcher {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<u64>,
@@ -482,30 +576,11 @@ impl Watcher {
         let stop = Arc::new(AtomicBool::new(false));
         let seen_stop = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let lake = LakeAt::Local(root);
-            let mut lengths: BTreeMap<String, u64> = BTreeMap::new();
-            let mut ids = std::collections::HashSet::new();
+            let mut reader = Reader::of(LakeAt::Local(root));
             let mut looks = 0;
             while !seen_stop.load(Ordering::SeqCst) {
                 looks += 1;
-                let found = lake.list();
-                for (path, length) in &lengths {
-                    assert_eq!(
-                        found.get(path),
-                        Some(length),
-                        "`{path}` was taken away or changed"
-                    );
-                }
-                for path in lake.visible() {
-                    if lengths.contains_key(&path) {
-                        continue;
-                    }
-                    let bytes = lake.read(&path).expect("a visible file can be read");
-                    lengths.insert(path.clone(), bytes.len() as u64);
-                    for id in ids_in(&path, bytes) {
-                        assert!(ids.insert(id), "id {id} is seen twice, again in `{path}`");
-                    }
-                }
+                reader.look();
                 std::thread::yield_now();
             }
             looks

@@ -209,17 +209,13 @@ impl Source {
         self.quarantine_drop(found, &reason)
     }
 
-    /// The row's file was retired and that was not recorded yet. (Where files are moved out of the spool this cannot be
-    /// seen from here.)
+    /// The row's file was retired and that was not recorded yet.
     pub(super) fn stands_at_target(&self, row: &FileRow) -> Result<bool, Stop> {
         let Some(target) = &row.retire_target else {
             return Ok(false);
         };
-        if !matches!(self.settings.spool.retire, Retire::Rename | Retire::Delete) {
-            return Ok(false);
-        }
-        match self.spool.stat(target) {
-            Ok(stat) => Ok(stat.is_some_and(|stat| stat.untouched(&row.stat))),
+        match self.spool.is_retired(&row.stat, target) {
+            Ok(retired) => Ok(retired),
             Err(e) if e.unavailable => Err(e.into()),
             Err(e) => {
                 // Not the same as "absent", but the content decides then, and equal content is quarantined.

@@ -313,7 +313,9 @@ fn a_file_is_renamed_once(make: Make<'_>, hands: &dyn Hands) {
     let target = spool.retire_target(&a, 0);
     assert_eq!(target, path(b"d/a.COMPLETED"));
     assert_eq!(spool.retire_target(&a, 2), path(b"d/a.COMPLETED.2"));
+    assert!(!spool.is_retired(&stat, &target).unwrap());
     assert_eq!(spool.retire(&a, &stat, &target).unwrap(), Retired::Yes);
+    assert!(spool.is_retired(&stat, &target).unwrap());
     spool.sync().unwrap();
     assert_eq!(
         hands.read(&settings, b"d/a.COMPLETED").as_deref(),
@@ -412,7 +414,10 @@ fn a_file_is_moved_with_its_path(make: Make<'_>, hands: &dyn Hands) {
     let target = spool.retire_target(&a, 0);
     assert_eq!(target, a);
     assert_eq!(spool.retire_target(&a, 1), path(b"x/y/a.1"));
+    assert!(!spool.is_retired(&stat, &target).unwrap());
     assert_eq!(spool.retire(&a, &stat, &target).unwrap(), Retired::Yes);
+    assert!(spool.is_retired(&stat, &target).unwrap());
+    assert!(!spool.is_retired(&stat, &path(b"x/y/a.1")).unwrap());
     spool.sync().unwrap();
     assert_eq!(
         hands.read_retired(&settings, b"x/y/a").as_deref(),

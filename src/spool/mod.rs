@@ -182,6 +182,17 @@ pub trait Spool: Send + Sync {
         target: &RelativePath,
     ) -> Result<Retired, SpoolError>;
 
+    /// Whether the file of this identity stands at its recorded target, retired by somebody who may not have recorded it yet.
+    /// A look alone; for a target below the spool, unless said otherwise.
+    ///
+    /// # Errors
+    /// A failed look, which is not "no".
+    fn is_retired(&self, stat: &FileStat, target: &RelativePath) -> Result<bool, SpoolError> {
+        Ok(self
+            .stat(target)?
+            .is_some_and(|there| there.untouched(stat)))
+    }
+
     /// Fsyncs every directory touched by [`Spool::retire`] and [`Spool::quarantine`] since the last call.
     ///
     /// # Errors

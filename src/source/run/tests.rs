@@ -377,6 +377,21 @@ fn a_file_that_was_renamed_but_not_recorded_as_retired_is_retired() {
     assert!(rig.journal.row("a").skipped);
 }
 
+/// A producer sees that the name is free before the journal learns of it, and uses it for a file too short to be told from
+/// a part of the earlier one.
+#[test]
+fn a_name_used_again_between_retiring_and_its_record_is_a_new_drop() {
+    for retire in [Retire::Rename, Retire::Move, Retire::Delete] {
+        let mut rig = Rig::new();
+        rig.settings.spool.retire = retire;
+        committed(&rig, "a", b"{\"id\":1}\n{\"id\":2}\n");
+        rig.retire("a");
+        rig.journal.set("a", |r| r.state = FileState::Committed);
+        rig.spool.write("a", b"{\"id\":3}\n");
+        assert_eq!(rig.once().text("a"), "{\"id\":3}\n", "{retire:?}");
+    }
+}
+
 #[test]
 fn a_resent_file_follows_its_policy() {
     for (policy, retire, state) in [

@@ -188,6 +188,10 @@ impl<F: FileSystem> Spool for LocalSpool<F> {
         self.retire_file(path, stat, target)
     }
 
+    fn is_retired(&self, stat: &FileStat, target: &RelativePath) -> Result<bool, SpoolError> {
+        self.stands_at_target(stat, target)
+    }
+
     fn sync(&self) -> Result<(), SpoolError> {
         self.unsynced.sync()
     }

@@ -103,7 +103,7 @@ impl<F: FileSystem> LocalSpool<F> {
         let Some(there) = to.stat(target.name())? else {
             return Ok(otherwise);
         };
-        if there.untouched(stat) || (self.retire_place.is_some() && may_be_copy(&there, stat)) {
+        if self.is_the_retired(&there, stat) {
             // Whoever did it may have been killed before the directories were synced.
             if let Some(from) = from {
                 self.unsynced.note(from)?;
@@ -123,6 +123,29 @@ impl<F: FileSystem> LocalSpool<F> {
             to.rename_new(target.name(), from, path.name(), &self.unsynced.faults)?;
         }
         Ok(Retired::Changed(there))
+    }
+
+    /// Whether the file was retired, for whoever finds another one under its name.
+    pub(super) fn stands_at_target(
+        &self,
+        stat: &FileStat,
+        target: &RelativePath,
+    ) -> Result<bool, SpoolError> {
+        let root = self.root("look for the retired")?;
+        let to = match &self.retire_place {
+            Some(place) => place.find(&root, target.parent())?,
+            None => root.below(target.parent())?,
+        };
+        let there = match to {
+            Some(to) => to.stat(target.name())?,
+            None => None,
+        };
+        Ok(there.is_some_and(|there| self.is_the_retired(&there, stat)))
+    }
+
+    /// Under `retire_dir` it may be a copy on another file system.
+    fn is_the_retired(&self, there: &FileStat, stat: &FileStat) -> bool {
+        there.untouched(stat) || (self.retire_place.is_some() && may_be_copy(there, stat))
     }
 
     /// Our inode has another size or time: it changed. Unless it was freed and given to a new file, which is likely once
@@ -187,9 +210,9 @@ impl<F: FileSystem> LocalSpool<F> {
         if to.look(name)?.is_none() {
             return Ok(false);
         }
-        let may_be_ours = to.stat(name)?.is_some_and(|there| {
-            there.untouched(stat) || (self.retire_place.is_some() && may_be_copy(&there, stat))
-        });
+        let may_be_ours = to
+            .stat(name)?
+            .is_some_and(|there| self.is_the_retired(&there, stat));
         Ok(!may_be_ours)
     }
 

@@ -1,0 +1,41 @@
+//! The torture in short. `make torture` is the same for longer.
+
+use super::{Kind, Torture};
+
+fn short(kind: Kind, number: u64, kills: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut torture = Torture::new(dir.path(), 1);
+    torture.round(kind, number, kills);
+    torture.totals.print();
+    assert!(torture.totals.is_clean(), "see above");
+    assert!(torture.totals.blows() >= kills, "see above");
+}
+
+#[test]
+fn killed_and_stopped_at_random_moments_over_a_local_lake() {
+    short(Kind::Local, 1, 30);
+}
+
+#[test]
+fn killed_while_a_proxy_spoils_exchanges_and_minio_is_killed_too() {
+    short(Kind::Store, 0, 10);
+}
+
+#[test]
+fn killed_while_the_disk_under_the_lake_is_full_or_read_only() {
+    short(Kind::Disks, 2, 10);
+}
+
+#[test]
+fn the_power_goes_and_what_was_not_synced_with_it() {
+    short(Kind::Power, 0, 20);
+}
+
+/// What the power cuts show is shown by what they find where syncing does nothing.
+#[test]
+fn a_disk_that_syncs_nothing_is_found_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut torture = Torture::new(dir.path(), 1);
+    torture.round(Kind::LyingDisk, 0, 10);
+    assert!(!torture.totals.is_clean());
+}
