@@ -76,7 +76,7 @@ pub fn run_measured(site: &Site, arguments: &[&str]) -> (Output, u64) {
         .args(["-c", "cd \"$0\" && exec \"$@\""])
         .arg(site.path(""))
         .args(&before)
-        .arg(env!("CARGO_BIN_EXE_lakeward"))
+        .arg(crate::support::program())
         .args(arguments);
     let output = command.output().expect("python3");
     let peak = fs::read_to_string(site.path("peak"))

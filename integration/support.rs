@@ -300,7 +300,7 @@ pub fn rows_in(path: &str, bytes: Vec<u8>, mut row: impl FnMut(i64, &str)) {
 }
 
 /// Cargo's own for tests; for other programs, which have none, the one that `LAKEWARD_PROGRAM` names.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     match option_env!("CARGO_BIN_EXE_lakeward") {
         Some(program) => program.into(),
         None => std::env::var_os("LAKEWARD_PROGRAM")

@@ -5,6 +5,7 @@
 //! one that is not needed any more fails too.
 
 mod licences;
+mod simulation;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
