@@ -5,7 +5,7 @@
 //!   fsync of a directory   its edits are durable, not the directory's own name; but what a rename brings elsewhere, and the way
 //!                          there, is durable before the old name is durably gone
 //! content of a file        durable as of the last fsync of the file, whatever its name
-//! power cut                of each operation not synced: done or not done, in any order that names allow;
+//! power cut                of each operation not synced: done or not done, but in each directory in order;
 //!                          of each content not synced: the old, the new, a part of the new, or zeros
 //! ```
 //!

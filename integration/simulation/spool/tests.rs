@@ -143,14 +143,6 @@ fn the_simulated_spool_keeps_every_promise_with_an_archive_on_another_file_syste
 }
 
 #[test]
-#[should_panic(expected = "left: Yes")]
-fn a_rename_that_replaces_breaks_a_promise() {
-    let hands = DiskHands::new();
-    hands.disk.lie(Lie::RenameNew);
-    hands.run();
-}
-
-#[test]
 #[should_panic(expected = "is_none()")]
 fn a_lock_that_everybody_gets_breaks_a_promise() {
     let hands = DiskHands::new();

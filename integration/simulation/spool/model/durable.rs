@@ -159,17 +159,17 @@ impl Model {
 
     fn decide_names(&mut self, below: &mut dyn FnMut(u64) -> u64) {
         let mode = below(3);
-        let mut lost: BTreeSet<(NodeId, Vec<u8>)> = BTreeSet::new();
-        let mut lost_nodes = BTreeSet::new();
+        // In one directory nothing lasts that came after something that did not: file systems log in order.
+        let mut lost: BTreeSet<NodeId> = BTreeSet::new();
         let mut lost_operations = BTreeSet::new();
         for index in 0..self.pending.len() {
             let operation = &self.pending[index];
+            let mut edits = operation.edits.iter();
             let stands_on_lost = operation
                 .after
                 .is_some_and(|number| lost_operations.contains(&number))
-                || operation.edits.iter().any(|edit| {
-                    !edit.durable && lost.contains(&(edit.directory, edit.name.clone()))
-                        || edit.is.is_some() && lost_nodes.contains(&edit.directory)
+                || edits.any(|edit| {
+                    lost.contains(&edit.directory) && (!edit.durable || edit.is.is_some())
                 });
             let keeps = !stands_on_lost && (mode == 1 || (mode == 2 && below(2) == 0));
             if keeps {
@@ -179,10 +179,9 @@ impl Model {
                 continue;
             }
             lost_operations.insert(operation.number);
-            let edits = operation.edits.iter().filter(|edit| !edit.durable);
-            for edit in edits {
-                lost.insert((edit.directory, edit.name.clone()));
-                lost_nodes.extend(edit.is);
+            for edit in operation.edits.iter().filter(|edit| !edit.durable) {
+                lost.insert(edit.directory);
+                lost.extend(edit.is);
             }
         }
         self.pending.clear();
