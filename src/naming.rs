@@ -125,8 +125,8 @@ impl DataFileName {
             .iter()
             .find_map(|extension| name.strip_suffix(extension))?;
         let mut parts = stem.rsplitn(4, '-');
-        let number = parts.next()?.parse().ok()?;
-        let batch = BatchNumber(parts.next()?.parse().ok()?);
+        let number = number_of(parts.next()?)?;
+        let batch = BatchNumber(number_of(parts.next()?)?);
         let journal = parts.next()?.parse().ok()?;
         let pipeline = parts.next()?.to_owned();
         Some(Self {
@@ -164,8 +164,17 @@ pub fn manifest_path(
 #[must_use]
 pub fn parse_manifest_name(name: &str) -> Option<(BatchNumber, u32)> {
     let stem = name.strip_suffix(".json")?;
-    let (batch, revision) = stem.split_once('.').unwrap_or((stem, "0"));
-    Some((BatchNumber(batch.parse().ok()?), revision.parse().ok()?))
+    let (batch, revision) = match stem.split_once('.') {
+        Some((batch, revision)) => (batch, number_of(revision).filter(|number| *number > 0)?),
+        None => (stem, 0),
+    };
+    Some((BatchNumber(number_of(batch)?), revision))
+}
+
+/// A number in the one form that is printed: `+7` and `007` would be other names of the same file.
+fn number_of<N: std::str::FromStr + fmt::Display>(text: &str) -> Option<N> {
+    let number: N = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
 }
 
 /// `_lakeward/claims/<pipeline>.json`.
@@ -193,6 +202,11 @@ mod tests {
             );
         }
         assert_eq!(DataFileName::parse("part-0.parquet"), None);
+        // Other ways to write the same numbers.
+        for same in ["+42-3", "042-3", "42-+3", "42-03"] {
+            let other = format!("orders-2-7-00000000deadbeef-{same}.parquet");
+            assert_eq!(DataFileName::parse(&other), None, "{other}");
+        }
         assert_eq!(DataFileName::parse(&name.staged_name()), None);
     }
 

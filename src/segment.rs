@@ -60,7 +60,7 @@ impl FromStr for Digest {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.len() != 32 {
+        if text.len() != 32 || !text.bytes().all(is_hexadecimal) {
             return Err(format!(
                 "`{text}` is not a digest: 32 hexadecimal digits are"
             ));
@@ -69,6 +69,11 @@ impl FromStr for Digest {
             .map(Self)
             .map_err(|_| format!("`{text}` is not a digest: 32 hexadecimal digits are"))
     }
+}
+
+/// As it is printed: no sign, which the standard library would take, and no capitals.
+fn is_hexadecimal(digit: u8) -> bool {
+    digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit)
 }
 
 impl Serialize for Digest {
@@ -105,11 +110,7 @@ impl FromStr for JournalId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.len() == 16
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        if !digits {
+        if text.len() != 16 || !text.bytes().all(is_hexadecimal) {
             return Err(format!(
                 "`{text}` is not a journal id: 16 hexadecimal digits are"
             ));
@@ -257,6 +258,7 @@ impl RelativePath {
                     let digits = [*high, *low];
                     let value = std::str::from_utf8(&digits)
                         .ok()
+                        .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
                         .and_then(|d| u8::from_str_radix(d, 16).ok())
                         .ok_or_else(|| format!("`{text}` has a broken escape"))?;
                     bytes.push(value);
@@ -359,6 +361,19 @@ mod tests {
             let path = RelativePath::new(bytes).unwrap();
             assert_eq!(RelativePath::from_escaped(&path.escaped()).unwrap(), path);
         }
+    }
+
+    #[test]
+    fn an_escape_or_a_digest_with_a_sign_is_refused() {
+        for text in ["a\\x+f", "a\\x-0", "a\\xg0", "a\\x", "a\\", "a\\n"] {
+            assert!(RelativePath::from_escaped(text).is_err(), "{text}");
+        }
+        let digits = "0123456789abcdef0123456789abcde";
+        assert!(format!("{digits}f").parse::<Digest>().is_ok());
+        for digit in ["+", "-"] {
+            assert!(format!("{digit}{digits}").parse::<Digest>().is_err());
+        }
+        assert!(format!("{digits}F").parse::<Digest>().is_err());
     }
 
     #[test]
