@@ -299,7 +299,14 @@ fn identity(conn: &Connection) -> Done<(JournalId, bool)> {
 
 fn file_ids(conn: &Connection) -> Done<i64> {
     let sql = "SELECT max(file_ids, coalesce((SELECT max(id) FROM file), 0)) FROM journal";
-    Ok(conn.query_row(sql, [], |row| row.get(0))?)
+    let given_out: i64 = conn.query_row(sql, [], |row| row.get(0))?;
+    // Ids count up by one from 1: no number of files comes near.
+    if !(0..i64::MAX / 2).contains(&given_out) {
+        return Err(Trouble::BadRow(format!(
+            "table `journal`, column `file_ids`, or an id of table `file`: {given_out} files cannot have been"
+        )));
+    }
+    Ok(given_out)
 }
 
 /// After a kill or a power cut: the whole of a small database, the ends of a large one's tables.

@@ -301,6 +301,18 @@ fn damage_inside_is_found_after_an_unclean_stop() {
     unusable(SqliteJournal::open(temp.path()), "rebuild");
 }
 
+#[test]
+fn a_number_of_files_that_cannot_be_is_damage_and_no_overflow() {
+    let temp = tempfile::tempdir().unwrap();
+    drop(open(temp.path()));
+    with_header(
+        temp.path(),
+        "UPDATE journal SET file_ids = 9223372036854775807",
+    );
+    unusable(SqliteJournal::read(temp.path()), "`file_ids`");
+    unusable(SqliteJournal::open(temp.path()), "rebuild");
+}
+
 fn with_header(dir: &Path, sql: &str) {
     let conn = Connection::open(dir.join("journal.db")).unwrap();
     conn.execute_batch(sql).unwrap();
