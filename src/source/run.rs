@@ -148,7 +148,7 @@ impl Source {
             let mut pause = self.settings.poll.max(POLL_MIN);
             if once {
                 let now = self.clock.elapsed();
-                let ready_after = self.settings.spool.ready_after;
+                let ready_after = patience_for(self.settings.spool.ready_after);
                 let Some(rest) = patience.goes_on(scan.unready, now, ready_after) else {
                     outlet.channel.send(SourceEvent::Drained)?;
                     return Ok(());
@@ -404,6 +404,12 @@ pub(super) fn is_read(row: &FileRow) -> bool {
 /// The journal knows all that there is to know, so that meeting the file again leads to nothing.
 fn is_over(row: &FileRow) -> bool {
     row.state != FileState::Reading || is_read(row)
+}
+
+/// A little longer than `ready_after`: a file whose time tells nothing, as it lies in the future, is ready once scans have seen it
+/// unchanged for so long, and they go by the wall clock. Without it no `--once` run would ever land such a file.
+fn patience_for(ready_after: Duration) -> Duration {
+    ready_after + ready_after / 100 + Duration::from_millis(20)
 }
 
 /// How long a `--once` run waits for files that are not ready yet.

@@ -77,10 +77,11 @@ fn milliseconds(duration: Duration) -> u32 {
 
 impl Seen {
     pub(super) fn begin(&mut self, now_ns: i64) {
-        let passed = now_ns.checked_sub(self.scanned_ns);
-        self.passed_ms = passed
-            .and_then(|ns| u64::try_from(ns).ok())
-            .map(|ns| milliseconds(Duration::from_nanos(ns)));
+        // Whole milliseconds of both, so that many short pauses add up to what passed, and no part of each is lost.
+        let whole = |ns: i64| ns.div_euclid(1_000_000);
+        self.passed_ms = (now_ns >= self.scanned_ns)
+            .then(|| whole(now_ns).saturating_sub(whole(self.scanned_ns)))
+            .map(|passed| u32::try_from(passed).unwrap_or(u32::MAX));
         self.scanned_ns = now_ns;
     }
 
@@ -181,5 +182,34 @@ impl Seen {
     fn find(&mut self, name: u64) -> Option<&mut Memory> {
         let at = self.known.binary_search_by_key(&name, |m| m.name).ok()?;
         self.known.get_mut(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that was set back leaves files of the future; they are judged by what was seen of them.
+    #[test]
+    fn a_file_of_the_future_is_ready_once_it_was_seen_for_so_long_however_often() {
+        let stat = FileStat {
+            inode: 1,
+            device: 1,
+            size: 1,
+            mtime_ns: i64::MAX,
+        };
+        for pause_ns in [900_000, 1_900_000, 50_900_000, 300_000_000] {
+            let mut seen = Seen::default();
+            let mut now = 1_700_000_000_000_000_000;
+            let mut ready = false;
+            let start = now;
+            while now - start <= 301_000_000 + pause_ns && !ready {
+                seen.begin(now);
+                ready = seen.is_ready(7, &stat, Duration::from_millis(300));
+                seen.end();
+                now += pause_ns;
+            }
+            assert!(ready, "looked at every {pause_ns} ns");
+        }
     }
 }
