@@ -13,6 +13,7 @@ mod lake;
 mod landing;
 mod marker;
 mod means;
+mod peers;
 mod profiles;
 mod proxy;
 mod readers;

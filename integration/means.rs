@@ -67,6 +67,25 @@ pub fn expect_behind(site: &Site, before: &[String], code: i32, arguments: &[&st
     output
 }
 
+/// Runs behind a parent that writes down the program's peak memory in KiB, as the kernel counted it.
+pub fn run_measured(site: &Site, arguments: &[&str]) -> (Output, u64) {
+    let measure = "import resource, subprocess, sys\ncode = subprocess.call(sys.argv[1:])\nopen('peak', 'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))\nsys.exit(code)";
+    let before: Vec<String> = ["python3", "-c", measure].map(str::to_owned).to_vec();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "cd \"$0\" && exec \"$@\""])
+        .arg(site.path(""))
+        .args(&before)
+        .arg(env!("CARGO_BIN_EXE_lakeward"))
+        .args(arguments);
+    let output = command.output().expect("python3");
+    let peak = fs::read_to_string(site.path("peak"))
+        .expect("a peak")
+        .parse::<u64>()
+        .expect("a number");
+    (output, peak << 10)
+}
+
 /// A small file system in memory over a directory. It exists in a mount namespace of its own, which ends with this value:
 /// nothing has to be unmounted, whatever becomes of the test.
 pub struct Disk {

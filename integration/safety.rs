@@ -8,7 +8,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Output;
 
-use crate::means::{OwnMinio, command_behind, expect_behind, free_port, stderr, stdout};
+use crate::means::{
+    OwnMinio, command_behind, expect_behind, free_port, run_measured, stderr, stdout,
+};
 use crate::support::{Site, ids_text};
 
 const PLAIN: &str = "[pipeline.sink]\npath = \"p\"\n";
@@ -564,25 +566,6 @@ fn identifiers_in_ddl_are_quoted() {
 }
 
 // ---------------------------------------------------------------- bombs
-
-/// Runs behind a parent that writes down the program's peak memory in KiB, as the kernel counted it.
-fn run_measured(site: &Site, arguments: &[&str]) -> (Output, u64) {
-    let measure = "import resource, subprocess, sys\ncode = subprocess.call(sys.argv[1:])\nopen('peak', 'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))\nsys.exit(code)";
-    let before: Vec<String> = ["python3", "-c", measure].map(str::to_owned).to_vec();
-    let mut command = std::process::Command::new("sh");
-    command
-        .args(["-c", "cd \"$0\" && exec \"$@\""])
-        .arg(site.path(""))
-        .args(&before)
-        .arg(env!("CARGO_BIN_EXE_lakeward"))
-        .args(arguments);
-    let output = command.output().expect("python3");
-    let peak = fs::read_to_string(site.path("peak"))
-        .expect("a peak")
-        .parse::<u64>()
-        .expect("a number");
-    (output, peak << 10)
-}
 
 /// The default budget and 64 MiB.
 const PEAK_MAX: u64 = (512 + 64) << 20;
