@@ -1,4 +1,4 @@
-.PHONY: check test unit sim-test sim integration demo bench servers servers-stop
+.PHONY: check test unit sim-test sim integration fuzz demo bench servers servers-stop
 
 # The quick gate: format and lints. Licences, layers and what the documents name are checked by `integration/tidy.rs`.
 # Advisories are not: their database cannot be had offline, and a check that passes without it would say nothing. Where there
@@ -8,7 +8,11 @@ check:
 	cargo clippy --locked --all-targets -- -D warnings
 
 unit:
-	cargo test --locked --lib --bins
+	cargo test --locked --lib --bins --test properties
+
+# Each fuzz target for SECONDS (60); TARGETS="names config" for some of them. Needs the nightly toolchain and cargo-fuzz.
+fuzz:
+	integration/fuzz/fuzz.sh
 
 # Some hundreds of simulated runs: seeds by chance, a crash at every effect, every deliberately wrong variant.
 sim-test:
