@@ -131,6 +131,61 @@ fn duckdb_and_pyarrow_show_every_value_as_it_was_dropped() {
     }
 }
 
+/// Generated schemas and values of every type, nested, with NULLs and extremes at every level, in both profiles and as NDJSON:
+/// readers show each as it was dropped. Another seed: `LAKEWARD_TEST_SEED=…`.
+#[test]
+fn generated_values_of_generated_schemas_are_shown_as_they_were_dropped() {
+    let (tables, rows) = (20, 25);
+    let seed = std::env::var("LAKEWARD_TEST_SEED").unwrap_or_else(|_| "1".to_owned());
+    let python = provided("readers", "LAKEWARD_TEST_READERS").expect("not to be left out");
+    let made = tempfile::tempdir().expect("a directory");
+    let root = text_of(made.path().join("tables"));
+    let ask = |arguments: &[&str]| {
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        said(&python, "generated.py", &arguments)
+    };
+    ask(&["make", &seed, &tables.to_string(), &rows.to_string(), &root]);
+    for (format, sink) in [
+        ("parquet", "compat = \"hive\"\n"),
+        ("parquet", "compat = \"modern\"\n"),
+        ("ndjson", "format = \"ndjson\"\ncompression = \"none\"\n"),
+    ] {
+        let site = land_generated(&root, tables, sink);
+        let shown = ask(&["check", &root, &text_of(site.path("lake")), format]);
+        let as_dropped = format!("rows {rows}");
+        let different: Vec<&str> = shown
+            .lines()
+            .filter(|line| {
+                *line != as_dropped && !line.starts_with("table ") && !line.starts_with("reader ")
+            })
+            .collect();
+        assert!(different.is_empty(), "seed {seed}, {sink}{shown}");
+        let readers = shown.lines().filter(|line| *line == as_dropped).count();
+        assert_eq!(readers, tables * if format == "ndjson" { 3 } else { 2 });
+    }
+}
+
+/// One pipeline for each table, all in one run.
+fn land_generated(root: &str, tables: usize, sink: &str) -> Site {
+    let site = Site::local("");
+    let mut config = String::from(
+        "[agent]\nstate_dir = \"var\"\nfree_bytes_min = 0\nlanes = 1\n[lake]\ntype = \"fs\"\nroot = \"lake\"\n",
+    );
+    for table in 0..tables {
+        let of = PathBuf::from(root).join(table.to_string());
+        let columns = std::fs::read_to_string(of.join("columns.toml")).expect("columns");
+        config += &format!(
+            "[[pipeline]]\nname = \"t{table}\"\n[pipeline.source]\npath = \"spool{table}\"\nready_after = \"0s\"\n[pipeline.schema]\nmode = \"columns\"\n[pipeline.schema.columns]\n{columns}[pipeline.sink]\npath = \"t{table}\"\nrejects_max = 0\n{sink}"
+        );
+        let spool = site.path(&format!("spool{table}"));
+        std::fs::create_dir(&spool).expect("a spool");
+        std::fs::copy(of.join("values.ndjson"), spool.join("values.ndjson")).expect("a file");
+    }
+    std::fs::write(site.path("lakeward.toml"), config).expect("a configuration");
+    site.expect(0, &["run", "--once"]);
+    site
+}
+
 /// Hive itself: every value of the profile that is made for it, but days before 1582, which Hive 2 shows in the calendar that was
 /// used then; and what is not read of the other profile.
 #[test]
