@@ -284,18 +284,22 @@ fn partitions_without_end_take_no_memory_without_end() {
         .unwrap_or(2_000);
     let started = std::time::Instant::now();
     let mut peaks = Vec::new();
+    let note = "n".repeat(2_000);
     for part in [1, 4] {
         let site = Site::with_lake(
             "type = \"fs\"\nroot = \"lake\"\n",
             "memory = \"64MiB\"\nlanes = 1\n",
-            "[pipeline.schema]\nmode = \"columns\"\ncolumns = { id = \"bigint\", k = \"string\" }\n[pipeline.sink]\npath = \"t/k={k}\"\nformat = \"ndjson\"\ncompression = \"none\"\npartitions_max = 500\n",
+            "[pipeline.schema]\nmode = \"columns\"\ncolumns = { id = \"bigint\", k = \"string\", note = \"string\" }\n[pipeline.sink]\npath = \"t/k={k}\"\nformat = \"ndjson\"\ncompression = \"none\"\npartitions_max = 500\n",
         );
         let end = count * part / 4;
-        let mut text = String::new();
-        for id in 0..end {
-            text += &format!("{{\"id\":{id},\"k\":\"key-{id}\"}}\n");
+        // Several files, so that this program need not hold all of it; a batch ends between segments, of 500 such records.
+        for from in (0..end).step_by(50_000) {
+            let mut text = String::new();
+            for id in from..end.min(from + 50_000) {
+                text += &format!("{{\"id\":{id},\"k\":\"key-{id}\",\"note\":\"{note}\"}}\n");
+            }
+            site.drop_file(&format!("{from}.ndjson"), text.as_bytes());
         }
-        site.drop_file("a.ndjson", text.as_bytes());
         let (output, peak) = run_measured(&site, &["run", "--once"]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         site.expect_landed(&site.lake(), 0..end);
@@ -307,7 +311,8 @@ fn partitions_without_end_take_no_memory_without_end() {
         );
         peaks.push(peak);
     }
-    assert!(peaks[1] < (64 + 64) << 20, "{} MiB", peaks[1] >> 20);
+    // The budget, what SQLite's caches hold once the journal is as large (72 MiB), and the program itself.
+    assert!(peaks[1] < (64 + 72 + 24) << 20, "{} MiB", peaks[1] >> 20);
 }
 
 // ---------------------------------------------------------------- files of state

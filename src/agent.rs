@@ -47,6 +47,8 @@ pub struct RunOrders {
     pub deadline: Option<Duration>,
     /// Wait so long for the journal's lock.
     pub wait: Option<Duration>,
+    /// Remember the path of every file that lands, for a report.
+    pub lists_files: bool,
 }
 
 /// Commands that look whether an agent is alive hold the lock for a moment.
@@ -134,7 +136,7 @@ impl Agent {
         let mut failed = Vec::new();
         let mut staging = BTreeMap::new();
         for pipeline in &config.pipelines {
-            let tally = Arc::new(Tally::new(&pipeline.name, orders.once));
+            let tally = Arc::new(Tally::new(&pipeline.name, orders.lists_files));
             let as_port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
             let ports = match ports(pipeline, as_port, Arc::clone(&clock), runtime) {
                 Ok(ports) => ports,

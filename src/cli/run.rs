@@ -27,6 +27,8 @@ pub fn run(context: &Context, args: &Run) -> anyhow::Result<Exit> {
         once: args.once,
         deadline: args.deadline,
         wait: args.wait,
+        // A daemon's list would grow for ever.
+        lists_files: args.once && args.report.is_some(),
     };
     let (agent, failed) = match Agent::new(&config, &orders, Arc::clone(&stop), runtime.handle()) {
         Ok(agent) => agent,

@@ -35,7 +35,7 @@ pub struct PipelineReport {
 /// Counts of one pipeline, shared between its threads and whoever looks on.
 #[derive(Default)]
 pub struct Tally {
-    /// Whether the report lists data files: with `--once` only, since a daemon's list would grow for ever.
+    /// Whether the report lists data files: only where one is written, since the list grows with them.
     lists_files: bool,
     report: Mutex<PipelineReport>,
     waiting_for: Mutex<String>,
