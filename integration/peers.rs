@@ -112,7 +112,7 @@ fn one_bad_file_among_thousands_holds_up_none_of_them() {
         next = site.drop_ids(&format!("{file:05}.ndjson"), next, 2);
     }
     let closed = site.path("spool/01500.ndjson");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
     site.drop_file("00700.gz", &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3]);
     site.drop_file("02200.ndjson.bad", b"{\"id\":oops}\n");
     let output = command_behind(&site, &power, &["run", "--once"])
@@ -320,6 +320,7 @@ fn partitions_without_end_take_no_memory_without_end() {
 /// Files that a crash left empty, as those do who write in place: told, and nothing is begun anew over what there is.
 #[test]
 fn an_empty_file_of_state_is_not_taken_for_a_beginning() {
+    type Place<'a> = &'a dyn Fn(&Site) -> PathBuf;
     let journal = |site: &Site| site.path("var/journal.db");
     let claim = |site: &Site| site.path("spool/.lakeward-claim.json");
     let manifest = |site: &Site| {
@@ -331,7 +332,7 @@ fn an_empty_file_of_state_is_not_taken_for_a_beginning() {
             .expect("a manifest");
         site.path("lake").join(path)
     };
-    let kinds: [(&str, &dyn Fn(&Site) -> PathBuf, &[&str]); 3] = [
+    let kinds: [(&str, Place, &[&str]); 3] = [
         ("journal.db", &journal, &["run", "--once"]),
         (".lakeward-claim.json", &claim, &["run", "--once"]),
         ("1.json", &manifest, &["rebuild", "--yes"]),
