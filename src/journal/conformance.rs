@@ -53,6 +53,7 @@ const PARTS: &[fn(&dyn Journal)] = &[
     a_skipped_file_is_retired_without_landing,
     payloads_wait_in_order_and_go_with_the_commit,
     a_payload_that_does_not_fit_is_refused,
+    a_payload_is_read_though_another_empty_segment_stands_there,
     quarantine_drops_waiting_payloads,
     schemas_count_up_and_are_never_changed,
     the_lake_changes_only_when_nothing_is_unfinished,
@@ -864,6 +865,22 @@ fn a_payload_that_does_not_fit_is_refused(journal: &dyn Journal) {
     commit(journal, 1);
     commit(journal, 2);
     assert_eq!(journal.waiting_segments(PIPELINE).unwrap().len(), 1);
+}
+
+fn a_payload_is_read_though_another_empty_segment_stands_there(journal: &dyn Journal) {
+    let mut file = row(journal, "a", 30);
+    file.decoded = None;
+    let empty = put_of(&file, 0, 0);
+    journal.put(PIPELINE, std::slice::from_ref(&empty)).unwrap();
+    // Another than the one that waits, as its digest says.
+    stage(journal, 1, &[(&file, 0, 0)]);
+    let waiting = journal.waiting_segments(PIPELINE).unwrap();
+    assert_eq!(waiting, std::slice::from_ref(&empty.segment));
+    assert_eq!(journal.payload(file.id, 0).unwrap(), Some(Vec::new()));
+    journal
+        .stage(request_of_puts(journal, 2, &[&empty]))
+        .unwrap();
+    assert_eq!(journal.payload(file.id, 0).unwrap(), Some(Vec::new()));
 }
 
 fn quarantine_drops_waiting_payloads(journal: &dyn Journal) {

@@ -182,6 +182,12 @@ impl State {
         let decoded = row.decoded.or(known.row.decoded);
         let end = joined_end(&row.path, known.staged_end, decoded, segments)?;
         let put_end = known.row.put_end;
+        if decoded.is_some_and(|decoded| put_end > decoded) {
+            return Err(format!(
+                "`{}`: its journaled segments end at {put_end} and its size is {decoded:?}",
+                row.path
+            ));
+        }
         for segment in segments {
             let journaled = segment.from < put_end || segment.from == segment.to;
             if journaled && self.attach(row.id, batch, segment)? {
