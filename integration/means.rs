@@ -291,7 +291,9 @@ impl OwnMinio {
             .spawn()
             .expect("MinIO starts");
         self.process = Some(child);
-        wait_until("MinIO answers", || self.is_ready());
+        // It says that it is ready a little before it is.
+        let s3 = self.s3(secret);
+        wait_until("MinIO answers", || self.is_ready() && s3.answers());
     }
 
     fn is_ready(&self) -> bool {

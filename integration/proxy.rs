@@ -235,9 +235,13 @@ async fn exchange(
 
 async fn ask(upstream: &str, request: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut server = TcpStream::connect(upstream).await?;
-    server.write_all(request).await?;
+    let written = server.write_all(request).await;
     let mut answer = Vec::new();
-    server.read_to_end(&mut answer).await?;
+    let read = server.read_to_end(&mut answer).await;
+    // A server that says 412 before it has read the body resets the connection after its answer.
+    if answer.is_empty() {
+        written.and(read)?;
+    }
     Ok(answer)
 }
 

@@ -76,6 +76,11 @@ impl S3 {
         )
     }
 
+    /// Whether it lists what is there: a server that has just started may not yet.
+    pub fn answers(&self) -> bool {
+        block_on(async { self.operator().list("").await }).is_ok()
+    }
+
     fn operator(&self) -> opendal::Operator {
         static ONCE: std::sync::Once = std::sync::Once::new();
         ONCE.call_once(|| {

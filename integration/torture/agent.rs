@@ -1,6 +1,6 @@
 //! The program: started, frozen, thawed and killed from outside.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -38,10 +38,9 @@ impl Agent {
         Self { child }
     }
 
-    /// Its exit code, if it has ended.
-    pub fn ended(&mut self) -> Option<Option<i32>> {
-        let status = self.child.try_wait().expect("a child")?;
-        Some(status.code())
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
     }
 
     /// SIGSTOP, and back when all its threads stand still.
@@ -72,8 +71,8 @@ impl Agent {
     pub fn wait(mut self) -> Option<i32> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            if let Some(code) = self.ended() {
-                return code;
+            if let Some(status) = self.ended() {
+                return status.code();
             }
             std::thread::sleep(Duration::from_millis(5));
         }

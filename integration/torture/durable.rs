@@ -28,7 +28,7 @@ const SECTOR: usize = 512;
 
 /// A change of a file's bytes.
 #[derive(Clone)]
-enum Change {
+pub enum Change {
     Write { at: usize, bytes: Arc<[u8]> },
     Truncate(usize),
 }

@@ -50,6 +50,8 @@ impl Power {
         let mut ground = Ground::local_in(site, "disk/", name, pipelines, history);
         // The program refuses a journal over FUSE, with good reason but for this.
         ground.environment = vec![("LAKEWARD_BROKEN", "journal-on-fuse")];
+        // The spools are older than the producer and the program.
+        disk.tree().sync_all();
         Ok(Self {
             ground,
             at,
@@ -68,29 +70,19 @@ impl Power {
         self.disk.as_ref().expect("a disk")
     }
 
-    /// What is there now, synced or not.
-    pub fn tree(&self) -> Tree {
-        self.disk().tree().clone()
-    }
-
-    /// Everything that is there is durable.
-    pub fn settle(&self) {
-        self.disk().tree().sync_all();
-    }
-
     /// Whether the disk lies, from now on until the power goes.
-    pub fn set_deaf(&self, deaf: bool) {
+    fn set_deaf(&self, deaf: bool) {
         self.disk().tree().deaf = deaf;
     }
 
     /// The disk holds this from now on.
-    pub fn change_to(&mut self, tree: Tree) {
+    fn change_to(&mut self, tree: Tree) {
         self.disk = None;
         self.disk = Some(Mounted::at(&self.at, tree).expect("it could be mounted before"));
     }
 
     /// Runs the program until the power goes at this step; whether it got so far.
-    pub fn run_until(&mut self, step: u64, seed: u64, totals: &mut Totals) -> bool {
+    fn run_until(&mut self, step: u64, seed: u64, totals: &mut Totals) -> bool {
         self.disk().tree().cut_at(step, seed);
         let mut agent = Agent::start(&self.ground, &["run", "--once"]);
         let start = Instant::now();
@@ -101,7 +93,7 @@ impl Power {
         }
         let cut = self.disk().tree().is_cut();
         agent.kill();
-        if ended.is_some_and(|code| code != Some(0)) && !cut {
+        if ended.is_some_and(|status| !status.success()) && !cut {
             totals.wrong(format!(
                 "{}: a run ended with {ended:?}\n{}",
                 self.ground.name,

@@ -36,11 +36,6 @@ impl Totals {
         }
     }
 
-    /// Kills that count, and power cuts.
-    pub fn blows(&self) -> u64 {
-        self.kills + self.faults.get("power cuts").copied().unwrap_or(0)
-    }
-
     pub fn fault(&mut self, what: &str) {
         *self.faults.entry(what.to_owned()).or_default() += 1;
     }
