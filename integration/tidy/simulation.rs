@@ -64,13 +64,12 @@ fn the_simulation_has_no_committer_source_channel_or_sink_of_its_own() {
     let mut simulated = BTreeSet::new();
     for (path, text) in sources("integration/simulation") {
         for line in text.lines().map(str::trim_start) {
-            if line.starts_with("impl") {
-                if let Some(name) = words_before(line, " for ").filter(|n| traits.contains(n)) {
-                    if !PORTS.contains(&name.as_str()) {
-                        wrong.push(format!("{path}: `{name}` is no port, and has an own one"));
-                    }
-                    simulated.insert(name);
+            let implemented = line.strip_prefix("impl").and_then(|_| words_before(line, " for "));
+            if let Some(name) = implemented.filter(|name| traits.contains(name)) {
+                if !PORTS.contains(&name.as_str()) {
+                    wrong.push(format!("{path}: `{name}` is no port, and has an own one"));
                 }
+                simulated.insert(name);
             }
             let made = ["struct ", "enum "].iter().find_map(|kind| {
                 let (_, rest) = line.split_once(kind)?;
