@@ -64,7 +64,9 @@ fn the_simulation_has_no_committer_source_channel_or_sink_of_its_own() {
     let mut simulated = BTreeSet::new();
     for (path, text) in sources("integration/simulation") {
         for line in text.lines().map(str::trim_start) {
-            let implemented = line.strip_prefix("impl").and_then(|_| words_before(line, " for "));
+            let implemented = line
+                .strip_prefix("impl")
+                .and_then(|_| words_before(line, " for "));
             if let Some(name) = implemented.filter(|name| traits.contains(name)) {
                 if !PORTS.contains(&name.as_str()) {
                     wrong.push(format!("{path}: `{name}` is no port, and has an own one"));
