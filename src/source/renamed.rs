@@ -118,8 +118,9 @@ impl Source {
         if !row.stat.untouched(&found.stat) {
             match self.likeness(found, &row)? {
                 None => return Ok(Some(self.later())),
-                Some(Likeness::Unrelated) => return Ok(None),
-                Some(Likeness::Same | Likeness::Untold) => {}
+                // Renamed *and* cut short is rarer by far than a number that is used again.
+                Some(Likeness::Unrelated | Likeness::Untold) => return Ok(None),
+                Some(Likeness::Same) => {}
             }
         }
         let why = match row.state {
@@ -278,6 +279,14 @@ mod tests {
             .unwrap();
         });
         assert_eq!((told.segments.len(), unreadable), (3, 0));
+    }
+
+    #[test]
+    fn a_short_file_with_the_number_of_one_that_is_gone_is_new() {
+        let (_, told, unreadable) = renamed(false, |rig| {
+            std::fs::write(rig.spool.place("b"), b"{}\n").unwrap();
+        });
+        assert_eq!((told.segments.len(), unreadable), (1, 0));
     }
 
     #[test]
