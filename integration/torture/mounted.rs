@@ -224,8 +224,14 @@ fn begin(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// What the kernel knows of the file stays good: nobody changes it but through this kernel. Without that flag each open would
+/// throw away the pages that SQLite shares between its connections.
 fn opened() -> Vec<u8> {
-    vec![0; 16]
+    const KEEP_CACHE: u32 = 1 << 1;
+    let mut bytes = vec![0; 8];
+    put_u32(&mut bytes, KEEP_CACHE);
+    bytes.resize(16, 0);
+    bytes
 }
 
 /// Nothing is believed for longer than the moment: all times of validity are 0.

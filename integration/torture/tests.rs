@@ -47,6 +47,10 @@ fn the_power_goes_and_what_was_not_synced_with_it() {
 fn a_disk_that_syncs_nothing_is_found_out() {
     let dir = tempfile::tempdir().unwrap();
     let mut torture = Torture::new(dir.path(), 1);
-    torture.round(Kind::LyingDisk, 0, 10);
-    assert!(!torture.totals.is_clean());
+    // Where all that a run did is lost at once, or nothing is, nothing is wrong.
+    let found_out = (0..10).any(|number| {
+        torture.round(Kind::LyingDisk, number, 12);
+        !torture.totals.is_clean()
+    });
+    assert!(found_out);
 }
