@@ -188,6 +188,8 @@ impl Tree {
                             apply(&mut entries, change);
                         }
                     }
+                    // Memory that processes share, which is never synced: nothing of it can be relied upon.
+                    entries.retain(|name, _| !name.as_encoded_bytes().ends_with(b"-shm"));
                     Body::Dir {
                         durable: entries.clone(),
                         entries,

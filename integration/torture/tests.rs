@@ -36,21 +36,3 @@ fn killed_and_stopped_over_minio() {
 fn killed_while_rights_are_taken_away() {
     short(Kind::Rights, 3, 25);
 }
-
-#[test]
-fn the_power_goes_and_what_was_not_synced_with_it() {
-    short(Kind::Power, 0, 15);
-}
-
-/// What the power cuts show is shown by what they find where syncing does nothing.
-#[test]
-fn a_disk_that_syncs_nothing_is_found_out() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut torture = Torture::new(dir.path(), 1);
-    // Where all that a run did is lost at once, or nothing is, nothing is wrong.
-    let found_out = (0..10).any(|number| {
-        torture.round(Kind::LyingDisk, number, 12);
-        !torture.totals.is_clean()
-    });
-    assert!(found_out);
-}
