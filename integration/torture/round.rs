@@ -51,8 +51,8 @@ impl Kind {
         Self::Rights,
     ];
 
-    /// Only when `ONLY` names them: SQLite's shared memory over FUSE is at times not what was written, which the program takes
-    /// for a damaged journal.
+    /// Only when `ONLY` names them: over FUSE the program says at times that its journal is damaged, whose files are sound when
+    /// they are copied elsewhere; why is not known yet.
     #[allow(dead_code, reason = "only the program asks for them")]
     pub const ON_DEMAND: [Self; 2] = [Self::Power, Self::LyingDisk];
 
