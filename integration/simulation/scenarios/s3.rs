@@ -7,7 +7,7 @@ use lakeward::sink::{Codec, OutputFormat};
 use super::super::lake::{Kind, Options, SecondComplete, Wrong};
 use super::make::Make;
 use super::rig::Rig;
-use super::{DONE_AND_LOST, LATE, LATE_DEATH, broken, told_apart};
+use super::{BEFORE, DONE_AND_LOST, LATE, LATE_DEATH, broken, told_apart};
 
 fn s3() -> Make {
     Make::of(Kind::S3)
@@ -140,7 +140,10 @@ fn hole_26_a_file_is_taken_away_while_its_first_put_is_in_flight() {
     let rig = s3().build();
     rig.drop_file("a.ndjson", 3);
     rig.strike("put", "t/day=d0/", 0, LATE);
-    rig.is_sound();
+    rig.strike("place", "before_done", 0, BEFORE);
+    rig.dies();
+    let found = rig.verdict();
+    assert!(found.is_empty(), "{found:#?}");
     let path = rig.data_file("day=d0");
     assert!(rig.lake.take_away(&path));
     rig.drains();

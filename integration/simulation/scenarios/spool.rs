@@ -7,7 +7,7 @@ use super::super::lake::Kind;
 use super::make::Make;
 use super::rig::{End, Rig};
 use super::{AFTER, BEFORE, broken, told_apart};
-use lakeward::journal::FileState;
+use lakeward::journal::{FileRow, FileState};
 use lakeward::spool::Retire;
 
 const HOUR_NS: i64 = 3_600_000_000_000;
@@ -125,7 +125,7 @@ fn hole_15_a_kept_file_grows() {
 
 #[test]
 fn hole_16_the_same_bytes_come_back_as_another_file_while_the_first_is_not_retired() {
-    // Fails if another inode under the path counts as a new drop whatever it holds.
+    // Fails if equal content under the path of a file that has landed lands again (`resent`; under keep it is asked about).
     for retire in [Retire::Rename, Retire::Delete, Retire::Keep] {
         let rig = local().set(|setting| setting.retire = retire).build();
         let number = rig.drop_file("a.ndjson", 3);
@@ -152,8 +152,26 @@ fn hole_16_the_same_bytes_come_back_as_another_file_while_the_first_is_not_retir
 }
 
 #[test]
+fn hole_16_the_same_bytes_come_back_as_another_file_in_mid_file() {
+    // Fails if another inode under the path of a file that is half committed counts as a new drop: its beginning would land twice.
+    let rig = long_file().build();
+    let number = dies_in_mid_file(&rig);
+    rig.drop_again(number);
+    rig.touched(number);
+    rig.is_sound();
+    assert!(rig.is_quarantined("a.ndjson"));
+    let rows = rig.rows("a.ndjson");
+    let asked = |row: &FileRow| {
+        row.reason
+            .as_ref()
+            .is_some_and(|why| why.contains("perhaps it landed already"))
+    };
+    assert!(rows.iter().any(asked), "{rows:#?}");
+}
+
+#[test]
 fn hole_16_the_first_stands_at_its_target_already_so_the_second_is_a_drop_like_any_other() {
-    // Fails if the recorded target is not looked at: the second drop would be quarantined.
+    // Fails if a file that stands at its recorded target already does not count as retired: the second drop would be quarantined.
     for retire in [Retire::Rename, Retire::Delete] {
         let rig = local().set(|setting| setting.retire = retire).build();
         let number = rig.drop_file("a.ndjson", 3);
@@ -212,7 +230,7 @@ fn hole_23_kept_files_are_forgotten_while_their_spool_is_not_mounted() {
 
 #[test]
 fn hole_23_a_spool_is_unmounted_while_it_is_read() {
-    // Fails if what a scan did not find is taken for gone without asking whether the directory is still the same.
+    // Fails if another directory under the spool's path passes for the one that was locked; the spool and the source both ask.
     let rig = local().set(|s| s.retire = Retire::Keep).build();
     rig.tweak(|pipeline| pipeline.source.history = Some(std::time::Duration::from_secs(3600)));
     rig.disk.mount_new("/spool");
