@@ -207,10 +207,8 @@ fn hole_27_a_batch_of_blank_lines_has_a_manifest() {
     for kind in KINDS {
         let rig = Make::of(kind).build();
         rig.drop_as(Dropped {
-            path: "blank.ndjson".into(),
             bytes: b"\n\n\n".to_vec(),
-            ids: Vec::new(),
-            touched: false,
+            ..dropped(0, "blank.ndjson", 0, 0)
         });
         rig.strike("place", "before_retire", 0, BEFORE);
         rig.dies();
