@@ -81,7 +81,7 @@ fn hole_18_a_power_cut_takes_the_manifest_and_leaves_its_data_file() {
 #[test]
 fn hole_20_a_retired_file_comes_back_after_its_row_was_pruned() {
     let scenario = |rig: &Arc<Rig>| {
-        rig.tweak(|pipeline| pipeline.source.history = Some(Duration::from_secs(3600)));
+        rig.tweak(|pipeline| pipeline.source.history = Some(Duration::from_hours(1)));
         rig.drop_file("a.ndjson", 3);
         rig.drains();
         rig.world.jump(2 * HOUR_NS);

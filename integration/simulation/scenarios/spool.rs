@@ -217,7 +217,7 @@ fn hole_17_a_file_quarantined_in_mid_file_is_repaired_and_dropped_again() {
 fn hole_23_kept_files_are_forgotten_while_their_spool_is_not_mounted() {
     // Fails if a spool without its claim is claimed anew, or counts as one whose files are gone.
     let rig = local().set(|s| s.retire = Retire::Keep).build();
-    rig.tweak(|pipeline| pipeline.source.history = Some(std::time::Duration::from_secs(3600)));
+    rig.tweak(|pipeline| pipeline.source.history = Some(std::time::Duration::from_hours(1)));
     rig.disk.mount_new("/spool");
     rig.drop_file("a.ndjson", 3);
     rig.drains();
@@ -232,7 +232,7 @@ fn hole_23_kept_files_are_forgotten_while_their_spool_is_not_mounted() {
 fn hole_23_a_spool_is_unmounted_while_it_is_read() {
     // Fails if another directory under the spool's path passes for the one that was locked; the spool and the source both ask.
     let rig = local().set(|s| s.retire = Retire::Keep).build();
-    rig.tweak(|pipeline| pipeline.source.history = Some(std::time::Duration::from_secs(3600)));
+    rig.tweak(|pipeline| pipeline.source.history = Some(std::time::Duration::from_hours(1)));
     rig.disk.mount_new("/spool");
     rig.drop_file("a.ndjson", 3);
     rig.drains();
@@ -240,7 +240,7 @@ fn hole_23_a_spool_is_unmounted_while_it_is_read() {
     rig.drop_file("b.ndjson", 3);
     let disk = rig.disk.clone();
     rig.when("journal: files in", "Committed", 0, move || {
-        disk.unmount("/spool")
+        disk.unmount("/spool");
     });
     let End::Halted(halt) = rig.run() else {
         panic!("it went on");
