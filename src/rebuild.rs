@@ -297,7 +297,21 @@ fn unregistered(place: &Place, belief: &Belief) -> Result<Vec<PartitionWork>, Ha
 pub fn rebuild(config: &Config, places: &[Place], beliefs: Vec<Belief>) -> Result<JournalId, Halt> {
     let rebuilding = SqliteJournal::rebuild(&config.agent.state_dir)?;
     let id = rebuilding.id();
-    let mut beliefs = beliefs;
+    let beliefs = close_and_adopt(config, places, beliefs, &*rebuilding)?;
+    let journal = rebuilding.finish()?;
+    move_claims(config, places, beliefs, id)?;
+    journal.close()?;
+    Ok(id)
+}
+
+/// The first half: closes the old journals and adopts their manifests in `rebuilding`, which counts for nothing yet.
+pub fn close_and_adopt(
+    config: &Config,
+    places: &[Place],
+    mut beliefs: Vec<Belief>,
+    rebuilding: &dyn Journal,
+) -> Result<Vec<Belief>, Halt> {
+    let id = rebuilding.id();
     for belief in &mut beliefs {
         let place = place_of(places, &belief.pipeline)?;
         let tombstone = Tombstone {
@@ -337,7 +351,16 @@ pub fn rebuild(config: &Config, places: &[Place], beliefs: Vec<Belief>) -> Resul
         }
         info!(pipeline = %belief.pipeline, batches = belief.batches, "adopted");
     }
-    let journal = rebuilding.finish()?;
+    Ok(beliefs)
+}
+
+/// The second half, once the new journal has its name.
+pub fn move_claims(
+    config: &Config,
+    places: &[Place],
+    beliefs: Vec<Belief>,
+    id: JournalId,
+) -> Result<(), Halt> {
     for belief in beliefs {
         let place = place_of(places, &belief.pipeline)?;
         let claim = Claim {
@@ -353,8 +376,7 @@ pub fn rebuild(config: &Config, places: &[Place], beliefs: Vec<Belief>) -> Resul
         };
         write_claim(place.spool.as_ref(), place.lake.as_ref(), claim)?;
     }
-    journal.close()?;
-    Ok(id)
+    Ok(())
 }
 
 fn place_of<'a>(places: &'a [Place], pipeline: &str) -> Result<&'a Place, Halt> {

@@ -55,7 +55,7 @@ pub struct Outcome {
 
 /// Where a run keeps what has to be real files: staging, and SQLite's journal. On memory, where there is such a place.
 pub struct Place {
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl Place {
@@ -71,7 +71,7 @@ impl Place {
         }
     }
 
-    fn staging(&self) -> PathBuf {
+    pub(super) fn staging(&self) -> PathBuf {
         self.dir.path().join("staging")
     }
 
@@ -79,7 +79,7 @@ impl Place {
         self.dir.path().join("state")
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         for dir in [self.staging(), self.state()] {
             let _absent = std::fs::remove_dir_all(&dir);
             std::fs::create_dir_all(&dir).expect("a directory");
@@ -88,7 +88,7 @@ impl Place {
 }
 
 /// The simulated clock.
-struct SimClock(World);
+pub(super) struct SimClock(pub(super) World);
 
 impl Clock for SimClock {
     fn now_ns(&self) -> i64 {
@@ -485,7 +485,7 @@ fn said(ended: &Ended<Result<(), Halt>>) -> Option<String> {
     }
 }
 
-fn toml(setting: &Setting, lake: LakeKind) -> String {
+pub(super) fn toml(setting: &Setting, lake: LakeKind) -> String {
     let lake = match lake {
         LakeKind::Local => "type = \"fs\"\nroot = \"lake\"".to_owned(),
         LakeKind::Hdfs => {
@@ -685,7 +685,7 @@ fn place(path: &str) -> String {
     format!("{SPOOL}/{path}")
 }
 
-fn dropped(number: usize, path: &str, records: u64, broken: u64) -> Dropped {
+pub(super) fn dropped(number: usize, path: &str, records: u64, broken: u64) -> Dropped {
     let mut text = String::new();
     let mut ids = Vec::new();
     for at in 0..records {
@@ -706,7 +706,7 @@ fn dropped(number: usize, path: &str, records: u64, broken: u64) -> Dropped {
     }
 }
 
-fn empty(dir: &Path) {
+pub(super) fn empty(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let _gone = std::fs::remove_file(entry.path());
     }

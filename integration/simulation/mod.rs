@@ -7,6 +7,7 @@
 //! broken.rs     wrong programs, each of which must be caught
 //! checker.rs    what a reader sees at every step and at the end     search.rs  many runs
 //! ledger.rs     what the journal says between two processes
+//! scenarios/    what once broke the protocol, each by name
 //! ```
 
 pub mod broken;
@@ -18,6 +19,8 @@ pub mod lake;
 pub mod ledger;
 pub mod plan;
 pub mod records;
+#[cfg(test)]
+mod scenarios;
 pub mod search;
 pub mod spool;
 #[cfg(test)]

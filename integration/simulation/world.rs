@@ -112,6 +112,9 @@ impl Chance {
 /// Looked at before each call: what others do meanwhile, and whether the invariants hold.
 pub type Watch = Arc<dyn Fn(&World) + Send + Sync>;
 
+/// Told of each call, by operation and subject, before its fate is asked for: scripts act there.
+pub type Before = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
 struct State {
     chance: Chance,
     fates: Box<dyn Fates>,
@@ -127,6 +130,7 @@ struct State {
     now_ns: i64,
     elapsed_ns: u64,
     watch: Option<Watch>,
+    before: Option<Before>,
 }
 
 /// One run's world; clones share it.
@@ -156,6 +160,7 @@ impl World {
             now_ns: 1_764_000_000_000_000_000,
             elapsed_ns: 0,
             watch: None,
+            before: None,
         })))
     }
 
@@ -166,6 +171,7 @@ impl World {
     /// A port is called. `subject` must be the same in every run of the seed (no random id of the outside, no address).
     pub fn call(&self, operation: &str, subject: &str, shape: Shape) -> Turn {
         self.let_others();
+        self.tell_before(operation, subject);
         let fate = {
             let mut state = self.state();
             if state.dead {
@@ -209,6 +215,16 @@ impl World {
         self.pass(CALL_NS);
     }
 
+    fn tell_before(&self, operation: &str, subject: &str) {
+        let before = {
+            let state = self.state();
+            state.before.clone().filter(|_| !state.dead)
+        };
+        if let Some(before) = before {
+            before(operation, subject);
+        }
+    }
+
     /// A place of the program that is no port was reached: the process may end there.
     pub fn place(&self, name: &str) {
         let turn = self.call("place", name, Shape::Atomic);
@@ -218,6 +234,10 @@ impl World {
 
     pub fn watch(&self, watch: Option<Watch>) {
         self.state().watch = watch;
+    }
+
+    pub fn before(&self, before: Option<Before>) {
+        self.state().before = before;
     }
 
     /// A number in `0..bound` from the run's seed.

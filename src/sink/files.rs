@@ -378,7 +378,9 @@ impl Files {
     ) -> Result<(), SinkError> {
         if let Some(planned) = planned {
             let found = describe(&file);
-            if file.records != planned.records || file.membership != planned.membership {
+            let is_other = file.records != planned.records || file.membership != planned.membership;
+            // I1 once: equal counts may be other records.
+            if is_other && !crash::broken("i1-membership-not-compared") {
                 return Err(self.differs(
                     &planned.path,
                     &describe(planned),
