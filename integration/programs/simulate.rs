@@ -2,7 +2,7 @@
 //!
 //! `SEED=n` shows one seed's run, call by call. `RUNS=n` is how many seeds are run (default 5,000), `FROM=n` the first.
 //! `BROKEN=1` shows which run catches each deliberately wrong variant, `ONLY=` one of them; `LIKE=` shows a seed as such a variant's
-//! plans are. `SINGLE=0` and `DOUBLE=0` leave out single faults and double crashes, which take longest.
+//! plans are. `LAKE=s3` leaves the other lakes out of the exhaustive part; `SINGLE=0` and `DOUBLE=0` leave out single faults and double crashes, which take longest.
 
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 #[path = "../simulation/mod.rs"]
@@ -79,6 +79,11 @@ fn main() -> ExitCode {
     if number("BROKEN") == Some(1) {
         return show_broken();
     }
+    let mut modes = modes();
+    // One lake alone, for who has not the hours.
+    if let Ok(lake) = std::env::var("LAKE") {
+        modes.retain(|mode| format!("{:?}", mode.lake).eq_ignore_ascii_case(&lake));
+    }
     let mut total = Sum::default();
     let mut add = |what: &str, work: &dyn Fn() -> Sum| {
         let start = Instant::now();
@@ -97,7 +102,6 @@ fn main() -> ExitCode {
         }
         total.merge(sum);
     };
-    let modes = modes();
     if number("SINGLE") != Some(0) {
         add("every fate of every call", &|| singles(&modes));
     }
