@@ -636,7 +636,9 @@ impl Stage {
                 }
             }
             Act::Rename { drop } => {
-                if let Some(path) = self.standing(*drop) {
+                // One whose cut was undone by a power cut has changed, too.
+                let standing = self.standing(*drop).filter(|_| !self.drops[*drop].cut);
+                if let Some(path) = standing {
                     let to = format!("z-{path}");
                     self.drops[*drop].touched = true;
                     self.drops[*drop].path.clone_from(&to);
