@@ -337,10 +337,10 @@ impl Run<'_> {
 
     fn process(&self, setting: &Setting) -> Result<(), Halt> {
         let config = self.config(setting);
-        let pipeline = Arc::new(config.pipelines[0].clone());
         let world = &self.world;
         let journal = self.journal()?;
-        let spool = spool::open(&self.disk, world, pipeline.source.spool.clone())?;
+        let settings = config.pipelines[0].source.spool.clone();
+        let spool = spool::open(&self.disk, world, settings)?;
         let ports = Ports {
             clock: Arc::clone(&self.clock),
             journal,
@@ -348,19 +348,7 @@ impl Run<'_> {
             spool: Arc::new(spool),
             catalog: None,
         };
-        let pipeline = Arc::new(Pipeline {
-            settings: pipeline,
-            agent: Arc::new(config.agent.clone()),
-            ports,
-            orders: Orders {
-                once: true,
-                stop: Arc::new(Stop::default()),
-                rewind: Arc::new(AtomicBool::new(false)),
-            },
-            tally: Arc::new(Tally::new(PIPELINE, false)),
-            memory: config.agent.memory,
-            staging_dir: self.place.staging(),
-        });
+        let pipeline = pipeline_of(&config, ports, self.place);
         pipeline.run()
     }
 
@@ -475,6 +463,23 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// The program's own pipeline, to be run once on these ports.
+pub(super) fn pipeline_of(config: &Config, ports: Ports, place: &Place) -> Arc<Pipeline> {
+    Arc::new(Pipeline {
+        settings: Arc::new(config.pipelines[0].clone()),
+        agent: Arc::new(config.agent.clone()),
+        ports,
+        orders: Orders {
+            once: true,
+            stop: Arc::new(Stop::default()),
+            rewind: Arc::new(AtomicBool::new(false)),
+        },
+        tally: Arc::new(Tally::new(PIPELINE, false)),
+        memory: config.agent.memory,
+        staging_dir: place.staging(),
+    })
 }
 
 /// Why a process halted.

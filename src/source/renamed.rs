@@ -200,10 +200,12 @@ impl Source {
             }
         }
         for (inode, id) in handed {
-            if self.journal.file(id)?.is_none() {
-                self.inodes.handed.insert(inode, id);
-            } else if self.is_unretired(id)? {
-                self.inodes.unretired.insert(inode, id);
+            match self.journal.file(id)? {
+                None => drop(self.inodes.handed.insert(inode, id)),
+                Some(row) if is_unretired(&row) => {
+                    self.inodes.unretired.insert(inode, id);
+                }
+                Some(_) => {}
             }
         }
         let inodes = &mut self.inodes;

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lakeward::clock::Clock;
 use lakeward::config::{Config, PipelineSettings, load};
 use lakeward::journal::{FileState, Journal, Request};
-use lakeward::pipeline::{Halt, Orders, Pipeline, Ports, Stop, Tally};
+use lakeward::pipeline::{Halt, Ports};
 use lakeward::segment::JournalId;
 use lakeward::spool::Retire;
 use lakeward::{operator, rebuild};
 
 use super::super::checker::Dropped;
-use super::super::driver::{self, Place, dropped, empty};
+use super::super::driver::{self, Place, dropped, empty, pipeline_of};
 use super::super::journal::{FaultyJournal, MemoryStore};
 use super::super::lake::{Kind, LakeStore, SimLake, tear_directory};
 use super::super::plan::Setting;
@@ -301,20 +301,7 @@ impl Rig {
     fn land(&self) -> Result<(), Halt> {
         let config = self.config();
         let ports = self.ports(&config)?;
-        let pipeline = Arc::new(Pipeline {
-            settings: Arc::new(config.pipelines[0].clone()),
-            agent: Arc::new(config.agent.clone()),
-            ports,
-            orders: Orders {
-                once: true,
-                stop: Arc::new(Stop::default()),
-                rewind: Arc::new(AtomicBool::new(false)),
-            },
-            tally: Arc::new(Tally::new(PIPELINE, false)),
-            memory: config.agent.memory,
-            staging_dir: self.place.staging(),
-        });
-        pipeline.run()
+        pipeline_of(&config, ports, &self.place).run()
     }
 
     fn make_again(&self) -> Result<(), Halt> {
