@@ -49,13 +49,21 @@ fn multipart_uploads_land_on_minio_and_a_kill_leaves_none_behind() {
     site.expect_landed(&lake, 0..end);
 }
 
-/// The weak store, told to ignore conditions: found by the start-up probe and refused, unless the configuration says otherwise.
+/// Found by the start-up probe and refused, unless the configuration says otherwise. MinIO before May 2025 ignored the condition
+/// where an upload in parts was completed, and nowhere else.
 #[test]
 fn a_store_that_ignores_conditions_is_refused_unless_told_otherwise() {
-    let Some(s3) = S3::named("WEAK", "weak") else {
-        return;
-    };
-    control(&s3, "{\"ignore_conditions\": true}");
+    for ignores in ["ignore_conditions", "ignore_completion"] {
+        let Some(s3) = S3::named("WEAK", ignores) else {
+            return;
+        };
+        control(&s3, &format!("{{\"{ignores}\": true}}"));
+        refused_unless_told_otherwise(&s3);
+        control(&s3, &format!("{{\"{ignores}\": false}}"));
+    }
+}
+
+fn refused_unless_told_otherwise(s3: &S3) {
     let site = Site::with_lake(&s3.toml(), "", SMALL_BATCHES);
     site.drop_ids("a.ndjson", 0, 100);
     let refused = site.lakeward(&["run", "--once"]);
@@ -69,7 +77,6 @@ fn a_store_that_ignores_conditions_is_refused_unless_told_otherwise() {
     );
     site.expect(0, &["run", "--once"]);
     site.expect_landed(&LakeAt::S3(s3.clone()), 0..100);
-    control(&s3, "{\"ignore_conditions\": false}");
 }
 
 /// Steers the weak store.

@@ -25,6 +25,7 @@ Not checked, ever: signatures (only the access key id is), policies, part sizes.
 
 Switches (on the command line with dashes, in JSON with underscores):
   ignore_conditions  If-None-Match and If-Match on writes are silently ignored
+  ignore_completion  the same, where an upload in parts is completed alone
   race_window        milliseconds between the check of a condition and the write,
                      not under one lock: two writers may both win (0: atomic)
   fail_after_work    so many per cent of the requests lose the answer
@@ -110,6 +111,7 @@ def names(value):
 
 SWITCHES = {
     "ignore_conditions": (flag, False),
+    "ignore_completion": (flag, False),
     "race_window": (number, 0),
     "fail_after_work": (percent, 0.0),
     "error_rate": (percent, 0.0),
@@ -891,8 +893,8 @@ class Handler(BaseHTTPRequestHandler):
 
     # objects
 
-    def conditions(self):
-        if self.server.control.switches["ignore_conditions"]:
+    def conditions(self, ignored=("ignore_conditions",)):
+        if any(self.server.control.switches[name] for name in ignored):
             return None, None
         return self.headers.get("if-none-match"), self.headers.get("if-match")
 
@@ -1044,7 +1046,7 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError:
             raise S3Error(400, "MalformedXML") from None
         obj = store.assemble(self.bucket, self.key, upload_id, wanted)
-        self.store_object(obj, self.conditions())
+        self.store_object(obj, self.conditions(("ignore_conditions", "ignore_completion")))
         try:
             store.end(self.bucket, self.key, upload_id)
         except S3Error:
@@ -1101,9 +1103,10 @@ def main():
     p.add_argument("--port", type=int, default=0, help="default: a free one, told on stdout")
     p.add_argument("--key", default="", help="the one access key id that is let in (default: all; signatures are never checked)")
     p.add_argument("--verbose", action="store_true", help="each request on stderr")
-    p.add_argument("--ignore-conditions", action="store_true")
     for name, (kind, default) in SWITCHES.items():
-        if name != "ignore_conditions":
+        if kind is flag:
+            p.add_argument("--" + name.replace("_", "-"), action="store_true")
+        else:
             p.add_argument("--" + name.replace("_", "-"), type=kind, default=default, metavar="N")
     args = p.parse_args()
     if not args.page_size:

@@ -15,7 +15,7 @@ use super::{Context, Exit, Ports};
 use crate::catalog::{Catalog, ErrorClass, difference};
 use crate::channel::SegmentData;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Config, LakeSettings, PipelineSettings};
+use crate::config::{Config, PipelineSettings};
 use crate::format::FileContext;
 use crate::format::decode::Inference;
 use crate::journal::sqlite::SqliteJournal;
@@ -121,14 +121,7 @@ fn check_lake(
         lake.list(&dir, &mut |_| ())?;
         return Ok(());
     }
-    crate::pipeline::probe(lake.as_ref(), wants_conditions(pipeline))
-}
-
-fn wants_conditions(pipeline: &PipelineSettings) -> bool {
-    match &pipeline.lake {
-        LakeSettings::Fs { .. } | LakeSettings::Hdfs(_) | LakeSettings::WebHdfs(_) => true,
-        LakeSettings::S3(s3) => s3.conditional_writes,
-    }
+    crate::pipeline::probe(lake.as_ref(), &pipeline.lake)
 }
 
 /// Decodes the first records of what waits in a directory of its own, which is removed again.

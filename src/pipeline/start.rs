@@ -16,6 +16,7 @@ use std::path::Path;
 use tracing::info;
 
 use super::{Halt, Pipeline, Ports};
+use crate::config::LakeSettings;
 use crate::crash;
 use crate::journal::PipelineRow;
 use crate::lake::Lake;
@@ -45,7 +46,7 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
     }
     let claim = claim(pipeline, known.as_ref())?;
     check_lake(pipeline, known.as_ref())?;
-    probe(ports.lake.as_ref(), wants_conditions(pipeline))?;
+    probe(ports.lake.as_ref(), &pipeline.settings.lake)?;
     let row = ports
         .journal
         .pipeline(name, claim.spool, ports.lake.identity())?;
@@ -65,19 +66,11 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
     })
 }
 
-fn wants_conditions(pipeline: &Pipeline) -> bool {
-    match &pipeline.settings.lake {
-        crate::config::LakeSettings::Fs { .. }
-        | crate::config::LakeSettings::Hdfs(_)
-        | crate::config::LakeSettings::WebHdfs(_) => true,
-        crate::config::LakeSettings::S3(s3) => s3.conditional_writes,
-    }
-}
-
 /// What the lake says it honours, tried. A store that ignores conditions is refused unless the configuration accepts the weaker promise.
-pub fn probe(lake: &dyn Lake, wants_conditions: bool) -> Result<(), Halt> {
+pub fn probe(lake: &dyn Lake, settings: &LakeSettings) -> Result<(), Halt> {
     let honours = lake.probe()?;
-    if wants_conditions && !honours.conditional_writes {
+    let does_without = matches!(settings, LakeSettings::S3(s3) if !s3.conditional_writes);
+    if !does_without && !honours.conditional_writes {
         return Err(Halt::Stopped(format!(
             "the store of lake `{}` ignores `If-None-Match`: two agents, or a request that comes late, could write over a landed file; use a store that honours it, or set `lake.conditional_writes = false` and accept that Lakeward then looks before it puts, which is a weaker promise (see the README)",
             lake.identity()

@@ -1,5 +1,6 @@
 //! What `check` and the start ask of a store: that all this program needs is allowed, and whether it honours
-//! `If-None-Match`. A store that ignores it overwrites silently, which only trying shows.
+//! `If-None-Match`, in a PUT and where an upload in parts is completed. A store that ignores it overwrites silently, which only
+//! trying shows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -53,7 +54,7 @@ impl S3Lake {
                 conditional_writes: false,
             }),
             Err(fault) if fault.kind == FaultKind::Condition => Ok(Honours {
-                conditional_writes: true,
+                conditional_writes: self.completes_conditionally(path).await?,
             }),
             // A store that knows no such header may also say so.
             Err(fault) if fault.status == Some(501) => Ok(Honours {
@@ -61,6 +62,20 @@ impl S3Lake {
             }),
             Err(fault) => Err(fault),
         }
+    }
+
+    /// Not asked where the configuration does without.
+    async fn completes_conditionally(&self, path: &LakePath) -> Result<bool, Fault> {
+        if !self.conditional_writes {
+            return Ok(true);
+        }
+        let honours = self.uploads.honours_condition(self, path).await?;
+        if honours.is_none() {
+            tracing::debug!(
+                "whether the store honours a completion's `If-None-Match` cannot be tried"
+            );
+        }
+        Ok(honours.unwrap_or(true))
     }
 
     async fn lists(&self, path: &LakePath) -> Result<bool, Fault> {

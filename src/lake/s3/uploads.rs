@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request};
+use http::{HeaderName, Method, Request, Response};
 use opendal::{Buffer, HttpTransporter};
 use reqsign_aws_v4::{
     Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
@@ -29,6 +29,8 @@ pub(super) struct Uploads {
     /// Above the lake's root; empty or ending in `/`.
     prefix: String,
     virtual_host: bool,
+    /// Of encryption, which only opendal's requests carry: a store may refuse others.
+    needs_headers: bool,
     signing: Signing,
 }
 
@@ -57,6 +59,12 @@ struct Upload {
     upload_id: String,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Begun {
+    upload_id: String,
+}
+
 impl Uploads {
     pub fn new(settings: &S3Settings, store: Arc<Store>, transport: HttpTransporter) -> Self {
         let prefix = match settings.root.trim_matches('/') {
@@ -69,6 +77,10 @@ impl Uploads {
             transport,
             prefix,
             virtual_host: option(settings, "enable_virtual_host_style") == Some("true"),
+            needs_headers: settings
+                .options
+                .iter()
+                .any(|(name, _)| name.starts_with("server_side_encryption")),
             signing,
         }
     }
@@ -111,6 +123,76 @@ impl Uploads {
         self.send(Method::POST, &key, "uploads=").await.map(|_| ())
     }
 
+    /// Whether a completion with `If-None-Match: *` is refused over the object at `path`; `None` where that cannot be tried with
+    /// requests of our own. MinIO before May 2025, for one, honoured the condition of a PUT and ignored a completion's.
+    pub async fn honours_condition(
+        &self,
+        lake: &S3Lake,
+        path: &LakePath,
+    ) -> Result<Option<bool>, Fault> {
+        if matches!(self.signing, Signing::Unable(_)) || self.needs_headers {
+            return Ok(None);
+        }
+        let key = format!("{}{path}", self.prefix);
+        let begun = lake
+            .retried(async || self.send(Method::POST, &key, "uploads=").await)
+            .await?;
+        let begun: Begun = quick_xml::de::from_str(&begun)
+            .map_err(|e| Fault::permanent(format!("the answer to a begun upload: {e}")))?;
+        let id = encoded(&begun.upload_id, b"");
+        let honours = self.complete_over(lake, &key, &id).await;
+        if !matches!(honours, Ok(false)) {
+            lake.retried(async || self.abort_one(&key, &begun.upload_id).await)
+                .await?;
+        }
+        honours.map(Some)
+    }
+
+    /// Of an upload with one small part.
+    async fn complete_over(&self, lake: &S3Lake, key: &str, id: &str) -> Result<bool, Fault> {
+        let query = format!("partNumber=1&uploadId={id}");
+        let part = lake
+            .retried(async || {
+                let body = Buffer::from(&b"completed over it"[..]);
+                self.ask(Method::PUT, key, &query, &[], body).await
+            })
+            .await?;
+        let tag = part.headers().get(http::header::ETAG);
+        let tag = tag.and_then(|tag| tag.to_str().ok()).ok_or_else(|| {
+            Fault::permanent("a part of an upload was taken without an ETag: this is no S3 store")
+        })?;
+        let parts = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+            quick_xml::escape::escape(tag)
+        );
+        let query = format!("uploadId={id}");
+        let completed = lake
+            .retried(async || {
+                let body = Buffer::from(parts.clone());
+                let condition = [(http::header::IF_NONE_MATCH, "*")];
+                self.ask(Method::POST, key, &query, &condition, body).await
+            })
+            .await;
+        match completed {
+            // A store may begin to answer before it knows, and say the fault in the body.
+            Ok(answer) => {
+                let (head, body) = answer.into_parts();
+                let body = text(&body);
+                if !body.contains("<Error>") {
+                    return Ok(false);
+                }
+                let fault = Fault::from(&self.store.refusal(&head, &body));
+                (fault.kind == FaultKind::Condition)
+                    .then_some(true)
+                    .ok_or(fault)
+            }
+            Err(fault) if fault.kind == FaultKind::Condition => Ok(true),
+            // Completed by a request whose answer was lost, or a store that knows no such header.
+            Err(fault) if fault.kind == FaultKind::Absent || fault.status == Some(501) => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
     async fn list(&self, key: &str, markers: &(String, String)) -> Result<Page, Fault> {
         let mut query = format!("uploads=&prefix={}", encoded(key, b""));
         if !markers.0.is_empty() {
@@ -133,10 +215,27 @@ impl Uploads {
     }
 
     async fn send(&self, method: Method, key: &str, query: &str) -> Result<String, Fault> {
-        let request = Request::builder()
+        let answer = self.ask(method, key, query, &[], Buffer::new()).await?;
+        Ok(text(answer.body()))
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        key: &str,
+        query: &str,
+        headers: &[(HeaderName, &str)],
+        body: Buffer,
+    ) -> Result<Response<Buffer>, Fault> {
+        let mut request = Request::builder()
             .method(method)
             .uri(self.url(key, query))
-            .body(Buffer::new())
+            .header(http::header::CONTENT_LENGTH, body.len());
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        let request = request
+            .body(body)
             .map_err(|e| Fault::permanent(format!("a request that cannot be made: {e}")))?;
         let (mut head, body) = request.into_parts();
         if let Signing::Signed(signer) = &self.signing {
@@ -146,8 +245,7 @@ impl Uploads {
                 .map_err(|e| Fault::permanent(format!("no credentials to sign with: {e}")))?;
             head.headers.remove(http::header::HOST);
         }
-        let answer = self.transport.send(Request::from_parts(head, body)).await?;
-        Ok(String::from_utf8_lossy(&answer.into_body().to_bytes()).into_owned())
+        Ok(self.transport.send(Request::from_parts(head, body)).await?)
     }
 
     fn url(&self, key: &str, query: &str) -> String {
@@ -163,6 +261,10 @@ impl Uploads {
             _ => format!("{endpoint}/{bucket}/{key}?{query}"),
         }
     }
+}
+
+fn text(body: &Buffer) -> String {
+    String::from_utf8_lossy(&body.to_bytes()).into_owned()
 }
 
 fn option<'a>(settings: &'a S3Settings, name: &str) -> Option<&'a str> {
