@@ -9,8 +9,8 @@
 use serde_json::json;
 
 use super::{
-    FileRow, FileState, Journal, JournalError, PartitionWork, PutRequest, Request, Result,
-    StageRequest,
+    FileRow, FileState, Journal, JournalError, KnownFile, PartitionWork, PutRequest, Request,
+    Result, StageRequest,
 };
 use crate::protocol::{
     BatchState, DataFile, DataFileCopy, DataFileKind, Encoding, MANIFEST_FORMAT, Manifest,
@@ -1156,6 +1156,20 @@ fn files_are_found_by_size_and_state(journal: &dyn Journal) {
         .visit_files(PIPELINE, &mut |row| seen.push(row.id))
         .unwrap();
     assert_eq!(seen, files.iter().map(|file| file.id).collect::<Vec<_>>());
+    visited_in_short(journal);
+}
+
+/// What a start asks of each file is what the whole row says.
+fn visited_in_short(journal: &dyn Journal) {
+    let mut wholly = Vec::new();
+    let mut shortly = Vec::new();
+    journal
+        .visit_files(PIPELINE, &mut |row| wholly.push(KnownFile::of(&row)))
+        .unwrap();
+    journal
+        .visit_known(PIPELINE, &mut |file| shortly.push(file))
+        .unwrap();
+    assert_eq!(shortly, wholly);
 }
 
 fn work(day: &str, batch: u64) -> PartitionWork {

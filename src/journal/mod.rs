@@ -60,6 +60,38 @@ pub struct FileRow {
     pub changed_ns: i64,
 }
 
+/// What is asked of every file at a start: so little that a million of them are no wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownFile {
+    pub id: FileId,
+    /// [`path_hash`] of its path.
+    pub path_hash: u64,
+    pub stat: FileStat,
+    pub state: FileState,
+    pub checkpoint: u64,
+    pub changed_ns: i64,
+}
+
+impl KnownFile {
+    #[must_use]
+    pub fn of(row: &FileRow) -> Self {
+        Self {
+            id: row.id,
+            path_hash: path_hash(&row.path),
+            stat: row.stat,
+            state: row.state,
+            checkpoint: row.checkpoint,
+            changed_ns: row.changed_ns,
+        }
+    }
+}
+
+/// XXH3-64 of the path's bytes. A collision must lead to no more than a question too many.
+#[must_use]
+pub fn path_hash(path: &RelativePath) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(path.as_bytes())
+}
+
 impl FileRow {
     /// A file of which nothing is journaled yet.
     #[must_use]
@@ -238,6 +270,10 @@ pub trait Journal: Send + Sync {
     fn files_in(&self, pipeline: &str, states: &[FileState]) -> Result<Vec<FileRow>>;
     /// Calls `visit` for every row, oldest id first, without holding a read transaction for long.
     fn visit_files(&self, pipeline: &str, visit: &mut dyn FnMut(FileRow)) -> Result<()>;
+    /// The same, of each row only what [`KnownFile`] has.
+    fn visit_known(&self, pipeline: &str, visit: &mut dyn FnMut(KnownFile)) -> Result<()> {
+        self.visit_files(pipeline, &mut |row| visit(KnownFile::of(&row)))
+    }
     fn ranges(&self, file: FileId) -> Result<Vec<FileRange>>;
     /// Sets a file aside: state, reason, its segments that are in no batch dropped. Its checkpoint stays. A row that does not exist is made.
     fn quarantine(&self, pipeline: &str, file: &FileRow, reason: &str) -> Result<()>;

@@ -204,13 +204,23 @@ impl Committer {
             return Ok(());
         }
         let since = self.ports.clock.now_ns() - DELETES_LOOKED_AT_NS;
-        let mut targets = Vec::new();
-        self.ports.journal.visit_files(&self.pipeline, &mut |row| {
-            if row.state == FileState::Retired && row.changed_ns >= since {
-                targets.extend(row.retire_target);
-            }
-        })?;
-        for target in targets {
+        let mut retired = Vec::new();
+        self.ports
+            .journal
+            .visit_known(&self.pipeline, &mut |file| {
+                if file.state == FileState::Retired && file.changed_ns >= since {
+                    retired.push(file.id);
+                }
+            })?;
+        for id in retired {
+            let Some(target) = self
+                .ports
+                .journal
+                .file(id)?
+                .and_then(|row| row.retire_target)
+            else {
+                continue;
+            };
             if self.ports.spool.stat(&target)?.is_some() {
                 self.ports.spool.unlink_target(&target)?;
             }

@@ -16,7 +16,7 @@ use super::error::Stop;
 use super::likeness::Likeness;
 use super::run::Source;
 use super::seen::KnownPaths;
-use crate::journal::{FileRow, FileState};
+use crate::journal::{FileRow, FileState, KnownFile};
 use crate::segment::{FileId, FileStat};
 use crate::spool::Found;
 
@@ -46,10 +46,10 @@ impl Default for Inodes {
 }
 
 /// The file of this row, or a part of it that landed, may still be found. One that is set aside may be taken back.
-fn is_unretired(row: &FileRow) -> bool {
-    match row.state {
+fn is_unretired(state: FileState, checkpoint: u64) -> bool {
+    match state {
         FileState::Reading | FileState::Committed => true,
-        FileState::Quarantined => row.checkpoint > 0,
+        FileState::Quarantined => checkpoint > 0,
         FileState::Retired => false,
     }
 }
@@ -68,13 +68,13 @@ fn identity_of(stat: &FileStat) -> u64 {
 }
 
 impl Inodes {
-    /// The journal has this row.
-    pub(super) fn know(&mut self, row: &FileRow) {
-        if is_unretired(row) {
-            self.unretired.insert(row.stat.inode, row.id);
+    /// The journal has this file.
+    pub(super) fn know(&mut self, file: &KnownFile) {
+        if is_unretired(file.state, file.checkpoint) {
+            self.unretired.insert(file.stat.inode, file.id);
         }
-        if row.state != FileState::Quarantined && row.stat.inode != 0 {
-            self.identities.insert(identity_of(&row.stat));
+        if file.state != FileState::Quarantined && file.stat.inode != 0 {
+            self.identities.insert(identity_of(&file.stat));
         }
     }
 
@@ -108,7 +108,7 @@ impl Source {
         if row.path == found.path {
             return Ok(None);
         }
-        if !is_unretired(&row) {
+        if !is_unretired(row.state, row.checkpoint) {
             self.inodes.forget(found.stat.inode);
             return self.renamed_when_retired(found);
         }
@@ -202,7 +202,7 @@ impl Source {
         for (inode, id) in handed {
             match self.journal.file(id)? {
                 None => drop(self.inodes.handed.insert(inode, id)),
-                Some(row) if is_unretired(&row) => {
+                Some(row) if is_unretired(row.state, row.checkpoint) => {
                     self.inodes.unretired.insert(inode, id);
                 }
                 Some(_) => {}
@@ -215,7 +215,7 @@ impl Source {
 
     fn is_unretired(&self, id: FileId) -> Result<bool, Stop> {
         let row = self.journal.file(id)?;
-        Ok(row.is_some_and(|row| is_unretired(&row)))
+        Ok(row.is_some_and(|row| is_unretired(row.state, row.checkpoint)))
     }
 }
 

@@ -180,9 +180,9 @@ impl Source {
         }
         let mut known = KnownPaths::new();
         let inodes = &mut self.inodes;
-        self.journal.visit_files(&self.pipeline, &mut |row| {
-            known.insert(key_of(&row.path));
-            inodes.know(&row);
+        self.journal.visit_known(&self.pipeline, &mut |file| {
+            known.insert(file.path_hash);
+            inodes.know(&file);
         })?;
         self.known = Some(known);
         Ok(())

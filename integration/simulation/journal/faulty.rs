@@ -13,8 +13,8 @@ use std::sync::{Mutex, PoisonError};
 
 use lakeward::journal::sqlite::{self, SqliteJournal};
 use lakeward::journal::{
-    BatchRow, FileRange, FileRow, FileState, Journal, JournalError, PartitionWork, PipelineRow,
-    PutRequest, Request, RequestRow, Result, StageRequest,
+    BatchRow, FileRange, FileRow, FileState, Journal, JournalError, KnownFile, PartitionWork,
+    PipelineRow, PutRequest, Request, RequestRow, Result, StageRequest,
 };
 use lakeward::protocol::{BatchState, DataFile, Manifest};
 use lakeward::segment::{BatchNumber, FileId, FileStat, JournalId, RelativePath, Segment};
@@ -262,6 +262,12 @@ impl<H: Hold> Journal for FaultyJournal<H> {
     fn visit_files(&self, pipeline: &str, visit: &mut dyn FnMut(FileRow)) -> Result<()> {
         self.look("visit files", &pipeline, |journal| {
             journal.visit_files(pipeline, visit)
+        })
+    }
+
+    fn visit_known(&self, pipeline: &str, visit: &mut dyn FnMut(KnownFile)) -> Result<()> {
+        self.look("visit known files", &pipeline, |journal| {
+            journal.visit_known(pipeline, visit)
         })
     }
 

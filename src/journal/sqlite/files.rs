@@ -16,7 +16,7 @@ use super::fault::{Done, refuse};
 use super::payloads;
 use super::rows::{self, FileReader, Fresh, Interner, Stored, state_code};
 use super::stage;
-use crate::journal::{FileRange, FileRow, FileState};
+use crate::journal::{FileRange, FileRow, FileState, KnownFile};
 use crate::protocol::invariant;
 use crate::segment::{FileId, FileStat, RelativePath};
 
@@ -85,6 +85,23 @@ pub(super) fn page(conn: &Connection, pipeline: &str, after: FileId) -> Done<Vec
         params![after.0, pipeline.id],
     )?;
     Ok(plain(found))
+}
+
+/// Up to 10,000 of them with ids above `after`, ascending.
+pub(super) fn known_page(conn: &Connection, pipeline: &str, after: FileId) -> Done<Vec<KnownFile>> {
+    let Some(pipeline) = rows::find_pipeline(conn, pipeline)? else {
+        return Ok(Vec::new());
+    };
+    let mut statement = conn.prepare_cached(
+        "SELECT id, path_hash, inode, device, size, mtime_ns, state, checkpoint, changed_ns FROM file \
+         WHERE id > ?1 AND +pipeline = ?2 ORDER BY id LIMIT 10000",
+    )?;
+    let mut rows = statement.query(params![after.0, pipeline.id])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(rows::read_known(row)?);
+    }
+    Ok(found)
 }
 
 pub(super) fn ranges(conn: &Connection, file: FileId) -> Done<Vec<FileRange>> {

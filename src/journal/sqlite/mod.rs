@@ -50,8 +50,8 @@ use self::place::{DATABASE, Lock, Place, UNFINISHED};
 pub use self::rebuild::Rebuilding;
 use self::writer::{Poison, Writer};
 use super::{
-    BatchRow, FileRange, FileRow, FileState, Journal, JournalError, PartitionWork, PipelineRow,
-    PutRequest, Request, RequestRow, Result, StageRequest,
+    BatchRow, FileRange, FileRow, FileState, Journal, JournalError, KnownFile, PartitionWork,
+    PipelineRow, PutRequest, Request, RequestRow, Result, StageRequest,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::protocol::{BatchState, DataFile, Manifest};
@@ -419,6 +419,20 @@ impl Journal for SqliteJournal {
         let mut after = FileId(i64::MIN);
         loop {
             let page = self.look("visit files", |conn| files::page(conn, pipeline, after))?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.id;
+            page.into_iter().for_each(&mut *visit);
+        }
+    }
+
+    fn visit_known(&self, pipeline: &str, visit: &mut dyn FnMut(KnownFile)) -> Result<()> {
+        let mut after = FileId(i64::MIN);
+        loop {
+            let page = self.look("visit files", |conn| {
+                files::known_page(conn, pipeline, after)
+            })?;
             let Some(last) = page.last() else {
                 return Ok(());
             };

@@ -7,7 +7,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::fault::{Done, Trouble, bad_row, refuse};
-use crate::journal::{FileRange, FileRow, FileState, PipelineRow};
+use crate::journal::{FileRange, FileRow, FileState, KnownFile, PipelineRow};
 use crate::segment::{BatchNumber, Digest, FileId, FileStat, JournalId, RelativePath, Segment};
 
 pub(super) fn state_code(state: FileState) -> i64 {
@@ -30,7 +30,7 @@ fn state_of(code: i64) -> Option<FileState> {
 }
 
 pub(super) fn path_hash(path: &RelativePath) -> i64 {
-    xxhash_rust::xxh3::xxh3_64(path.as_bytes()) as i64
+    crate::journal::path_hash(path) as i64
 }
 
 pub(super) fn digest_bytes(digest: Digest) -> [u8; 16] {
@@ -111,6 +111,7 @@ const FILE_COLUMNS: [&str; 26] = [
 
 /// The values of a file's row, one after the other.
 struct Columns<'r> {
+    names: &'static [&'static str],
     at: At,
     row: &'r Row<'r>,
     index: usize,
@@ -124,7 +125,7 @@ impl Columns<'_> {
             Ok(value) => Ok(value),
             Err(error @ rusqlite::Error::SqliteFailure(..)) => Err(error.into()),
             Err(error) => {
-                let column = FILE_COLUMNS.get(index).copied().unwrap_or("?");
+                let column = self.names.get(index).copied().unwrap_or("?");
                 self.at.bad(column, error)
             }
         }
@@ -179,7 +180,12 @@ impl<'c> FileReader<'c> {
             table: "file",
             row: id,
         };
-        let mut next = Columns { at, row, index: 1 };
+        let mut next = Columns {
+            names: &FILE_COLUMNS,
+            at,
+            row,
+            index: 1,
+        };
         let pipeline = next.take()?;
         let path: Vec<u8> = next.take()?;
         let _: i64 = next.take()?;
@@ -268,6 +274,51 @@ impl<'c> FileReader<'c> {
             None => at.bad(column, format!("table `reading` has no row {id}")),
         }
     }
+}
+
+/// A row of `SELECT id, path_hash, inode, device, size, mtime_ns, state, checkpoint, changed_ns FROM file`.
+pub(super) fn read_known(row: &Row<'_>) -> Done<KnownFile> {
+    const COLUMNS: [&str; 9] = [
+        "id",
+        "path_hash",
+        "inode",
+        "device",
+        "size",
+        "mtime_ns",
+        "state",
+        "checkpoint",
+        "changed_ns",
+    ];
+    let id: i64 = row.get(0)?;
+    let at = At {
+        table: "file",
+        row: id,
+    };
+    let mut next = Columns {
+        names: &COLUMNS,
+        at,
+        row,
+        index: 1,
+    };
+    let path_hash = next.take::<i64>()? as u64;
+    let stat = FileStat {
+        inode: next.take::<i64>()? as u64,
+        device: next.take::<i64>()? as u64,
+        size: next.take()?,
+        mtime_ns: next.take()?,
+    };
+    let state: i64 = next.take()?;
+    let Some(state) = state_of(state) else {
+        return at.bad("state", format!("{state} is no state"));
+    };
+    Ok(KnownFile {
+        id: FileId(id),
+        path_hash,
+        stat,
+        state,
+        checkpoint: next.take()?,
+        changed_ns: next.take()?,
+    })
 }
 
 impl Stored {

@@ -1,7 +1,7 @@
 //! All that can be read of a journal.
 
 use lakeward::journal::conformance::path;
-use lakeward::journal::{FileRow, FileState, Journal, Result};
+use lakeward::journal::{FileRow, FileState, Journal, KnownFile, Result};
 use lakeward::segment::{BatchNumber, FileId};
 
 use super::{PIPELINES, Pair};
@@ -74,6 +74,8 @@ fn look_at(journal: &dyn Journal) -> Result<Told> {
     for name in PIPELINES {
         let visit = &mut |row: FileRow| tell(&mut told, "file", row);
         journal.visit_files(name, visit)?;
+        let visit = &mut |file: KnownFile| tell(&mut told, "known file", file);
+        journal.visit_known(name, visit)?;
         tell(
             &mut told,
             "waiting segments",
