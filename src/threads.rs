@@ -33,6 +33,8 @@ pub trait Turns: Send + Sync {
     fn broken(&self, variant: &str) -> bool;
     /// What the kernel's random bits are.
     fn random(&self) -> u64;
+    /// By the simulated clock, which no jump of the wall clock moves.
+    fn elapsed(&self) -> Duration;
 }
 
 thread_local! {
@@ -47,6 +49,33 @@ pub fn enter(turns: Option<Arc<dyn Turns>>) {
 /// The simulation that the calling thread is in.
 pub fn turns() -> Option<Arc<dyn Turns>> {
     TURNS.with(|own| own.borrow().clone())
+}
+
+/// A moment, to measure time from.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    Real(Instant),
+    Simulated(Duration),
+}
+
+impl Moment {
+    #[must_use]
+    pub fn now() -> Self {
+        match turns() {
+            Some(turns) => Self::Simulated(turns.elapsed()),
+            None => Self::Real(Instant::now()),
+        }
+    }
+
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        match self {
+            Self::Real(since) => since.elapsed(),
+            Self::Simulated(since) => turns()
+                .map_or(Duration::ZERO, |turns| turns.elapsed())
+                .saturating_sub(since),
+        }
+    }
 }
 
 /// The process dies in a simulation: destructors leave what a killed process would leave.

@@ -263,4 +263,8 @@ impl Turns for Schedule {
     fn random(&self) -> u64 {
         self.world.bits()
     }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.world.elapsed_ns())
+    }
 }

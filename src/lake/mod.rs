@@ -4,12 +4,13 @@
 //! failed is an error and never "absent".
 
 pub mod conformance;
-mod hdfs;
+pub mod hdfs;
 mod http;
 mod local;
 pub mod retry;
 mod s3;
 mod staged;
+mod wait;
 
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
@@ -103,6 +104,9 @@ fn probe_path() -> Result<LakePath, LakeError> {
 
 /// 64 bits that nobody else has: for temporary names and jitter, not for secrets.
 fn random() -> u64 {
+    if let Some(turns) = crate::threads::turns() {
+        return turns.random();
+    }
     std::hash::RandomState::new().build_hasher().finish()
 }
 

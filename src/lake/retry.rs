@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use super::wait;
+use crate::threads::Moment;
 
 /// The limits of one operation's retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// not used up its retries by taking long.
 pub struct Backoff {
     policy: RetryPolicy,
-    failed: Option<Instant>,
+    failed: Option<Moment>,
     next: Duration,
     said: bool,
 }
@@ -67,7 +68,7 @@ impl Backoff {
     /// the log learns of it long before the time is over.
     pub async fn pause(&mut self, fault: &(dyn std::fmt::Display + Sync)) -> bool {
         let pause = jittered(self.next, super::random());
-        let waited = self.failed.get_or_insert_with(Instant::now).elapsed();
+        let waited = self.failed.get_or_insert_with(Moment::now).elapsed();
         if waited + pause > self.policy.total {
             return false;
         }
@@ -77,7 +78,7 @@ impl Backoff {
             tracing::warn!(%fault, for_seconds = seconds, "the lake does not do what it should, still trying");
         }
         self.next = (self.next * 2).min(self.policy.longest);
-        tokio::time::sleep(pause).await;
+        wait::pause(pause).await;
         true
     }
 }

@@ -50,7 +50,10 @@ impl Contents {
     }
 
     /// The next piece, of at most `most` bytes; `None` at the end.
-    pub(super) fn next(&mut self, most: u64) -> Result<Option<Bytes>, Fault> {
+    ///
+    /// # Errors
+    /// The staged copy cannot be read.
+    pub fn next(&mut self, most: u64) -> Result<Option<Bytes>, Fault> {
         let length = PIECE_BYTES.min(most).min(self.length - self.at);
         if length == 0 {
             return Ok(None);

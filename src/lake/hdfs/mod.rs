@@ -40,11 +40,13 @@ use std::sync::Mutex;
 
 use tokio::runtime::Handle;
 
-use self::calls::{Calls, Info};
-use self::fault::{Fault, FaultKind};
+pub use self::calls::{Calls, Info};
+pub use self::contents::Contents;
+pub use self::fault::{Fault, FaultKind};
 use self::native::Native;
 use self::web::Web;
 use super::retry::{Backoff, RetryPolicy};
+use super::wait;
 use super::{
     Created, Entry, ErrorClass, Honours, Lake, LakeError, Landed, Look, Mark,
     SMALL_OBJECT_BYTES_MAX,
@@ -118,7 +120,8 @@ pub fn authority(settings: &HdfsSettings) -> Option<String> {
 }
 
 impl<C: Calls> HdfsLake<C> {
-    fn new(kind: &str, calls: C, root: &str, runtime: Handle, policy: RetryPolicy) -> Self {
+    /// Over these calls; `root` is absolute.
+    pub fn new(kind: &str, calls: C, root: &str, runtime: Handle, policy: RetryPolicy) -> Self {
         let root = root.trim_end_matches('/').to_owned();
         Self {
             identity: format!("{kind} {}{root}", calls.service()),
@@ -145,7 +148,7 @@ impl<C: Calls> HdfsLake<C> {
         path: &LakePath,
         work: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, LakeError> {
-        self.runtime.block_on(work).map_err(|fault| {
+        wait::block_on(&self.runtime, work).map_err(|fault| {
             let class = match fault.kind {
                 FaultKind::Transient => ErrorClass::Transient,
                 _ => ErrorClass::Permanent,

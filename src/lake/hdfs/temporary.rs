@@ -3,6 +3,7 @@
 //! They begin with a dot, so that no reader looks at them, and end in no data file's extension. NAME tells which final
 //! name they were meant for, so that what a kill left can be found without listing more than one directory.
 
+use crate::crash;
 use crate::segment::Digest;
 
 /// HDFS limits a name to 255 bytes; a longer final name is stood for by its digest.
@@ -17,7 +18,12 @@ pub(super) fn beside(path: &str) -> String {
 
 /// A new temporary name for `name` in another directory.
 pub(super) fn within(dir: &str, name: &str) -> String {
-    format!("{dir}/.{}.{:016x}.tmp", stem(name), crate::lake::random())
+    let attempt = if crash::broken("lake-shared-temporary-name") {
+        0
+    } else {
+        crate::lake::random()
+    };
+    format!("{dir}/.{}.{attempt:016x}.tmp", stem(name))
 }
 
 fn stem(name: &str) -> String {
