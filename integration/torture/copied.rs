@@ -21,6 +21,7 @@ struct Known {
     spool: String,
     /// Size and time: no run may change them.
     state: (u64, i64, i64),
+    is_gone: bool,
 }
 
 impl Spooled {
@@ -45,6 +46,7 @@ impl Spooled {
             let known = Known {
                 spool: spool.to_owned(),
                 state: state(&found),
+                is_gone: false,
             };
             self.known.insert(found.ino(), known);
         }
@@ -54,19 +56,28 @@ impl Spooled {
         self.dir.join(inode.to_string())
     }
 
-    /// The first that was dropped into the spool of this name and is in none of these directories any more.
-    pub fn missing(&self, spool: &str, from: &[PathBuf]) -> Option<PathBuf> {
+    /// Inodes of those that were dropped into the spool of this name and are in none of these directories any more.
+    pub fn missing(&self, spool: &str, from: &[PathBuf]) -> Vec<u64> {
         let mut found = BTreeSet::new();
         for dir in from {
             for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
                 found.insert(entry.ino());
             }
         }
-        let gone = |(inode, known): &(&u64, &Known)| known.spool == spool && !found.contains(inode);
-        self.known
-            .iter()
-            .find(gone)
-            .map(|(inode, _)| self.link(*inode))
+        let known = self.known.iter();
+        known
+            .filter(|(inode, known)| {
+                known.spool == spool && !known.is_gone && !found.contains(inode)
+            })
+            .map(|(inode, _)| *inode)
+            .collect()
+    }
+
+    /// Nobody asks for this one any more.
+    pub fn forget(&mut self, inode: u64) {
+        if let Some(known) = self.known.get_mut(&inode) {
+            known.is_gone = true;
+        }
     }
 
     /// The first that is not as it was dropped.

@@ -123,6 +123,10 @@ impl Power {
             let spool = self.ground.spools.join(&pipeline.name);
             self.spooled.keep(&pipeline.name, &spool);
         }
+        // A cut that keeps the one half of a move and not the other may have lost some.
+        for lost in self.retired_and_gone() {
+            self.spooled.forget(lost);
+        }
         let before = Tree::taken_from(&self.disk, &self.spooled);
         let (site, log) = (&self.ground.site, self.ground.site.path("strace"));
         let mut command = site.command(&["run", "--once"]);
@@ -154,7 +158,7 @@ impl Power {
                 if marks.insert(tree.mark()) {
                     let what =
                         format!("a cut after {step}, {manner:?} of what was not synced kept");
-                    let met = self.recover(&tree, &what, totals)?;
+                    let met = self.recover(&tree, manner, &what, totals)?;
                     next.offer(tree, met, chance);
                 }
             }
@@ -182,7 +186,13 @@ impl Power {
     }
 
     /// A run over what a cut has left lands all that there ever was, once. Whether there was something to recover.
-    fn recover(&mut self, tree: &Tree, cut: &str, totals: &mut Totals) -> Result<bool, Finding> {
+    fn recover(
+        &mut self,
+        tree: &Tree,
+        manner: Manner,
+        cut: &str,
+        totals: &mut Totals,
+    ) -> Result<bool, Finding> {
         tree.put_into(&self.disk);
         let _none = std::fs::remove_file(self.ground.site.path("log"));
         totals.fault("power cuts that left what none before had left");
@@ -193,7 +203,7 @@ impl Power {
         if !met.is_empty() {
             totals.fault("of these with a batch that was open or unfinished");
         }
-        let outcome = self.drained(totals);
+        let outcome = self.drained(manner, totals);
         if outcome.is_err() {
             tree.put_into(&self.ground.site.path("cut"));
             self.ground.note(json!({"event": "cut", "what": cut}));
@@ -207,7 +217,7 @@ impl Power {
         }
     }
 
-    fn drained(&mut self, totals: &mut Totals) -> Result<(), Finding> {
+    fn drained(&mut self, manner: Manner, totals: &mut Totals) -> Result<(), Finding> {
         // I2 visible-once: nothing that is seen is torn or there twice, and it stays (I3).
         let mut reader = Reader::of(self.ground.lake());
         try_look(&mut reader)?;
@@ -229,18 +239,25 @@ impl Power {
         if let Some(changed) = self.spooled.changed() {
             return Err(format!("a spooled file was changed: {}", changed.display()).into());
         }
+        match self.retired_and_gone().first() {
+            Some(gone) if manner != Manner::Chance => {
+                Err(format!("the spooled file of inode {gone} is gone").into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Spooled files that are neither where they were dropped nor where they were to be kept.
+    fn retired_and_gone(&self) -> Vec<u64> {
+        let mut gone = Vec::new();
         for Pipeline { name, retire, .. } in &self.ground.pipelines {
-            let places = [
-                self.ground.spools.join(name),
-                self.disk.join("retired").join(name),
-            ];
-            if *retire != "delete"
-                && let Some(gone) = self.spooled.missing(name, &places)
-            {
-                return Err(format!("a spooled file is gone: {}", gone.display()).into());
+            if *retire != "delete" {
+                let archive = self.disk.join("retired").join(name);
+                let places = [self.ground.spools.join(name), archive];
+                gone.extend(self.spooled.missing(name, &places));
             }
         }
-        Ok(())
+        gone
     }
 
     pub fn end(mut self, totals: &mut Totals) {

@@ -287,10 +287,6 @@ fn network_name(magic: u32) -> Option<&'static str> {
 }
 
 pub(super) fn refuse_network(place: &Place) -> Result<()> {
-    // A test's own file system that forgets what was not synced.
-    if crash::broken("journal-on-fuse") {
-        return Ok(());
-    }
     let found = rustix::fs::statfs(&place.dir).map_err(|error| {
         place.io(
             "look at the file system of the state directory",
