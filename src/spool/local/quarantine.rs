@@ -95,8 +95,8 @@ impl<F: FileSystem> Aside<'_, F> {
                 continue;
             }
             let moved = self.relocate(from, &name)?;
-            unsynced.note_loss(from)?;
             unsynced.note(&self.to)?;
+            unsynced.note_loss(from)?;
             match moved {
                 Moved::Yes => {
                     unsynced.faults.point("quarantined")?;

@@ -61,8 +61,8 @@ impl<F: FileSystem> LocalSpool<F> {
         self.retire_marker(&from, &to, path)?;
         self.unsynced.faults.point("marker retired")?;
         let moved = self.relocate(&from, path.name(), stat, &to, target.name(), true)?;
-        self.unsynced.note_loss(&from)?;
         self.unsynced.note(&to)?;
+        self.unsynced.note_loss(&from)?;
         Ok(match moved {
             Moved::Yes => Retired::Yes,
             Moved::Taken => Retired::TargetTaken,
