@@ -141,8 +141,8 @@ impl Power {
         let (disk, start) = (self.disk.clone(), start.as_path());
         let run = |tree| Recorded::new(tree, &disk, start, &calls);
         let count = self.count_steps(run(before.clone()))?;
-        totals.fault("recorded runs");
-        totals.faults("recorded changes and syncs", count);
+        totals.fault("power cuts: recorded runs");
+        totals.faults("power cuts: recorded changes and syncs", count);
 
         let mut marks = HashSet::new();
         let mut next = Next::default();
@@ -154,7 +154,7 @@ impl Power {
                     continue;
                 }
                 let tree = run.after_cut(manner, chance);
-                totals.fault("power cuts");
+                totals.fault("power cuts: tried");
                 if marks.insert(tree.mark()) {
                     let what =
                         format!("a cut after {step}, {manner:?} of what was not synced kept");
@@ -195,13 +195,13 @@ impl Power {
     ) -> Result<bool, Finding> {
         tree.put_into(&self.disk);
         let _none = std::fs::remove_file(self.ground.site.path("log"));
-        totals.fault("power cuts that left what none before had left");
+        totals.fault("power cuts: trees that differ");
         let met = steps(&self.ground.var, &self.ground.staging, &self.ground.lake());
         for step in &met {
-            totals.fault(&format!("of these with a batch that was {}", step.words()));
+            totals.fault(&format!("power cuts: trees with a batch that was {}", step.words()));
         }
         if !met.is_empty() {
-            totals.fault("of these with a batch that was open or unfinished");
+            totals.fault("power cuts: trees with any of these");
         }
         let outcome = self.drained(manner, totals);
         if outcome.is_err() {
