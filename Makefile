@@ -27,8 +27,8 @@ sim:
 integration:
 	integration/test.sh
 
-# Everything. Needs git, bash, cargo, go, python3 (with venv); java 17 (a JDK), mvn and Debian's krb5-kdc, krb5-admin-server and
-# krb5-user, which are installed by themselves where apt-get is there and this runs as root. Nothing by hand beyond these.
+# Everything. Needs git, bash, cargo, go, python3 (with venv); java 17 (a JDK), mvn and Debian's krb5-kdc, krb5-admin-server,
+# krb5-user and strace, which are installed by themselves where apt-get is there and this runs as root. Nothing by hand beyond these.
 test: check unit sim-test integration
 
 # The real program broken for real, for as long as ROUNDS says: ROUNDS=10 SEED=1 make torture

@@ -340,6 +340,14 @@ impl Site {
         }
     }
 
+    /// The same in memory where there is such a file system: nothing waits for a disk.
+    pub fn in_memory() -> Self {
+        tempfile::Builder::new()
+            .prefix("lakeward-test-")
+            .tempdir_in("/dev/shm")
+            .map_or_else(|_| Self::empty(), |dir| Self { dir })
+    }
+
     /// Leaves the directory where it is, for a person to look at.
     pub fn keep(&mut self) -> &Path {
         self.dir.disable_cleanup(true);

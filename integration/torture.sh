@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Breaks the real program for real, for minutes or hours: kill -9 and SIGSTOP at
 # moments that nobody chose, over a local lake and over MinIO, which this obtains
-# and starts; a proxy that spoils exchanges; full and read-only disks; power cuts.
+# and starts; a proxy that spoils exchanges; full and read-only disks; power cuts,
+# for which it needs strace.
 # The last line is the verdict.
 #
 #   ROUNDS=10 SEED=1 KILLS=100 ONLY=local,minio integration/torture.sh
@@ -15,7 +16,9 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 profile=${LAKEWARD_PROFILE:-debug}
 flags=()
 [[ $profile == debug ]] || flags=(--profile "$profile")
-[[ ,${LAKEWARD_TEST_WITHOUT:-}, == *,minio,* ]] || integration/servers/fetch.sh minio
+for need in minio strace; do
+  [[ ,${LAKEWARD_TEST_WITHOUT:-}, == *,$need,* ]] || integration/servers/fetch.sh "$need"
+done
 cargo build --locked --bin lakeward "${flags[@]}"
 cargo build --locked --example torture
 target=${CARGO_TARGET_DIR:-target}

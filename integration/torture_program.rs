@@ -40,9 +40,7 @@ fn main() -> ExitCode {
     let mut torture = Torture::new(dir.as_ref(), seed);
     println!("seed {seed}, {rounds} rounds");
     for number in 0..rounds {
-        let named = |kind: &Kind| !only.is_empty() && wanted(kind);
-        let on_demand = Kind::ON_DEMAND.into_iter().filter(named);
-        for kind in Kind::ALL.into_iter().filter(wanted).chain(on_demand) {
+        for kind in Kind::ALL.into_iter().filter(wanted) {
             torture.round(kind, number, kind.share_of(kills));
         }
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Obtains the servers and readers of the integration tests.
 #
-#   fetch.sh [minio|seaweedfs|weak|hdfs_old|hdfs_new|hdfs_ha|hdfs_kerberos|hive|hive_new|spark|duckdb|all]...
+#   fetch.sh [minio|seaweedfs|weak|hdfs_old|hdfs_new|hdfs_ha|hdfs_kerberos|hive|hive_new|spark|duckdb|strace|all]...
 #
 # All at the same time; the first that fails ends the others.
 #
@@ -10,7 +10,8 @@
 #   bin/minio-VERSION  bin/weed-VERSION  readers/bin/python (DuckDB, pyarrow)
 #   hadoop-VERSION/{jars,web,name}  the last an empty file system's metadata
 #   hive-VERSION/{jars,loopback}  spark-VERSION/bin/python (pyspark)
-# "all" (the default) passes over a server which LAKEWARD_TEST_WITHOUT names, or
+# strace is Debian's package. "all" (the default) passes over a server, or strace,
+# which LAKEWARD_TEST_WITHOUT names, or
 # of which LAKEWARD_TEST_MINIO / _SEAWEEDFS / _READERS tells that one is there.
 # Calls at the same time wait for each other. It fails with one sentence on stderr
 # which says what to install; the details are in log/.
@@ -240,6 +241,8 @@ get_hadoop_old() {
 
 get_kerberos() { debian "${kerberos_commands[@]}"; }
 
+get_strace() { debian strace:strace; }
+
 get_hadoop_new() {
   get_hadoop "$hadoop_new" "$hadoop_new_version" "org.apache.hadoop:hadoop-hdfs-client:$hadoop_new_version"
 }
@@ -294,11 +297,11 @@ get_spark() {
 }
 
 # What there is to obtain, the longest first; what its log is called, and who obtains it.
-tasks=(minio hive_new hive spark hadoop_old hadoop_new duckdb kerberos seaweedfs)
+tasks=(minio hive_new hive spark hadoop_old hadoop_new duckdb kerberos seaweedfs strace)
 declare -A obtain=(
   [minio]=build_minio [hive_new]=get_hive_new [hive]=get_hive_old [spark]=get_spark
   [hadoop_old]=get_hadoop_old [hadoop_new]=get_hadoop_new [duckdb]=get_duckdb
-  [kerberos]=get_kerberos [seaweedfs]=get_seaweedfs
+  [kerberos]=get_kerberos [seaweedfs]=get_seaweedfs [strace]=get_strace
 )
 declare -A chosen=()
 
@@ -307,7 +310,7 @@ choose() {
   local name
   case $1 in
   weak) check_weak ;;
-  minio | seaweedfs | hive_new | spark | duckdb) chosen[$1]=1 ;;
+  minio | seaweedfs | hive_new | spark | duckdb | strace) chosen[$1]=1 ;;
   hdfs_old) chosen[hadoop_old]=1 ;;
   hdfs_new | hdfs_ha) chosen[hadoop_new]=1 ;;
   hdfs_kerberos) chosen[hadoop_new]=1 chosen[kerberos]=1 ;;
@@ -317,8 +320,9 @@ choose() {
       ! wanted "$name" || choose "$name"
     done
     [[ -n ${LAKEWARD_TEST_READERS:-} ]] || choose duckdb
+    listed strace "${LAKEWARD_TEST_WITHOUT:-}" || choose strace
     ;;
-  *) fail "fetch.sh: no such thing as \"$1\"; give ${servers[*]} spark duckdb or all." ;;
+  *) fail "fetch.sh: no such thing as \"$1\"; give ${servers[*]} spark duckdb strace or all." ;;
   esac
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                 until it is synced              fsync of
-//! bytes, length   writes and truncations wait     the file, or the whole of it by fdatasync
+//! bytes, length   writes and truncations wait     the file, or fdatasync
 //! entries         made, removed, renamed: wait    the directory that holds them
 //! ```
 //!
@@ -11,14 +11,14 @@
 //! and have its length without its bytes. Each waiting change of an entry is kept or lost for itself as well; the two halves of
 //! a rename between two directories too, so that a file may come back under both names or under none if only one of the
 //! directories was synced. Only a rename within one directory is one change, as on every file system that is in use. A sync of a file does not
-//! make its entry durable, nor that of a directory its own entry in its parent.
+//! make its entry durable, nor that of a directory its own entry in its parent, and a sync covers what was done before it began.
 //!
-//! This is more than any journaling file system does to a program. Modes, owners and times are durable at once.
+//! This is more than any journaling file system does to a program. Modes and owners are durable at once.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::chance::Chance;
 
@@ -28,7 +28,7 @@ const SECTOR: usize = 512;
 
 /// A change of a file's bytes.
 #[derive(Clone)]
-pub enum Change {
+enum Change {
     Write { at: usize, bytes: Arc<[u8]> },
     Truncate(usize),
 }
@@ -36,26 +36,51 @@ pub enum Change {
 /// A change of one directory: all of it or nothing survives.
 type Entries = Vec<(OsString, Option<u64>)>;
 
+/// What waits, with its number among all changes.
+type Waiting<T> = Vec<(u64, T)>;
+
 #[derive(Clone)]
-pub enum Body {
+enum Body {
     File {
-        bytes: Vec<u8>,
-        durable: Vec<u8>,
-        waiting: Vec<Change>,
+        bytes: Arc<Vec<u8>>,
+        durable: Arc<Vec<u8>>,
+        waiting: Waiting<Change>,
     },
+    /// A spooled file: never changed by the program, known to it by its inode, which this path keeps alive.
+    Spooled(PathBuf),
     Dir {
         entries: BTreeMap<OsString, u64>,
         durable: BTreeMap<OsString, u64>,
-        waiting: Vec<Entries>,
+        waiting: Waiting<Entries>,
     },
 }
 
 #[derive(Clone)]
-pub struct Inode {
-    pub body: Body,
-    pub mode: u16,
-    pub mtime: SystemTime,
-    pub links: u32,
+struct Inode {
+    body: Body,
+    mode: u32,
+}
+
+/// What is under a number, as it is cached.
+pub enum Seen<'a> {
+    File(&'a [u8]),
+    Spooled(&'a Path),
+    Dir(&'a BTreeMap<OsString, u64>),
+}
+
+/// What becomes of what was not synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Manner {
+    Nothing,
+    Everything,
+    /// Names without what was written.
+    Names,
+    /// What was written without new names.
+    Contents,
+    /// What was done up to some moment, as where a disk is written in order.
+    InOrder,
+    /// Each for itself.
+    Chance,
 }
 
 /// All inodes, by number; no number is given twice.
@@ -63,266 +88,217 @@ pub struct Inode {
 pub struct Tree {
     inodes: BTreeMap<u64, Inode>,
     next: u64,
-    /// Changes and syncs so far.
-    pub steps: u64,
-    /// Before this step the power goes; what was left of the tree then.
-    cut_at: Option<u64>,
-    cut: Option<Box<Tree>>,
-    seed: u64,
-    /// A disk that lies: it says that it has synced, and has not.
-    pub deaf: bool,
+    /// Made so far.
+    changes: u64,
 }
 
-/// What a call answers if it fails.
-pub type Answer<T> = Result<T, rustix::io::Errno>;
-use rustix::io::Errno;
+/// Or what stands against it.
+pub type Answer<T> = Result<T, String>;
 
-impl Inode {
-    fn new(body: Body, mode: u32) -> Self {
-        Self {
-            links: if matches!(body, Body::Dir { .. }) {
-                2
-            } else {
-                1
+impl Body {
+    fn dir() -> Self {
+        Self::Dir {
+            entries: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    fn file(bytes: Vec<u8>) -> Self {
+        let bytes = Arc::new(bytes);
+        Self::File {
+            durable: Arc::clone(&bytes),
+            bytes,
+            waiting: Vec::new(),
+        }
+    }
+}
+
+/// How much of what waits is kept, in percent.
+struct Kept {
+    contents: u64,
+    entries: u64,
+    /// Changes from here on are lost.
+    until: u64,
+    tears: bool,
+}
+
+impl Kept {
+    fn of(manner: Manner, changes: u64, chance: &mut Chance) -> Self {
+        let all = |contents, entries| Self {
+            contents,
+            entries,
+            until: u64::MAX,
+            tears: false,
+        };
+        match manner {
+            Manner::Nothing => all(0, 0),
+            Manner::Everything => all(100, 100),
+            Manner::Names => all(0, 100),
+            Manner::Contents => all(100, 0),
+            Manner::InOrder => Self {
+                // Of the last ones, mostly: who writes in order is never long behind.
+                until: changes.saturating_sub(chance.below(40)),
+                ..all(100, 100)
             },
-            body,
-            mode: (mode & 0o7777) as u16,
-            mtime: SystemTime::now(),
+            Manner::Chance => Self {
+                tears: true,
+                ..all(chance.pick(&[10, 50, 90]), chance.pick(&[10, 50, 90, 100]))
+            },
         }
-    }
-
-    pub fn is_dir(&self) -> bool {
-        matches!(self.body, Body::Dir { .. })
-    }
-
-    pub fn length(&self) -> u64 {
-        match &self.body {
-            Body::File { bytes, .. } => bytes.len() as u64,
-            Body::Dir { .. } => 4096,
-        }
-    }
-}
-
-fn new_file() -> Body {
-    Body::File {
-        bytes: Vec::new(),
-        durable: Vec::new(),
-        waiting: Vec::new(),
-    }
-}
-
-fn new_dir() -> Body {
-    Body::Dir {
-        entries: BTreeMap::new(),
-        durable: BTreeMap::new(),
-        waiting: Vec::new(),
     }
 }
 
 impl Default for Tree {
     fn default() -> Self {
+        let root = Inode {
+            body: Body::dir(),
+            mode: 0o755,
+        };
         Self {
-            inodes: BTreeMap::from([(ROOT, Inode::new(new_dir(), 0o755))]),
+            inodes: BTreeMap::from([(ROOT, root)]),
             next: ROOT + 1,
-            steps: 0,
-            cut_at: None,
-            cut: None,
-            seed: 0,
-            deaf: false,
+            changes: 0,
         }
     }
 }
 
 impl Tree {
-    /// The power will go before the step of this number, counted from now, if it comes; what survives follows from the seed.
-    pub fn cut_at(&mut self, steps: u64, seed: u64) {
-        self.cut_at = Some(self.steps + steps);
-        self.seed = seed;
-        self.cut = None;
-    }
-
-    /// What a cut left: the one that was asked for, or one at this instant.
-    pub fn after_cut(&mut self, seed: u64) -> Self {
-        let cut = self.cut.take();
-        self.cut_at = None;
-        cut.map_or_else(|| self.survivors(&mut Chance::of(seed)), |cut| *cut)
-    }
-
-    /// Whether the power has gone already: nothing that is done now counts.
-    pub fn is_cut(&self) -> bool {
-        self.cut.is_some()
-    }
-
-    fn step(&mut self) {
-        if self.cut.is_none() && self.cut_at.is_some_and(|at| self.steps >= at) {
-            let cut = self.survivors(&mut Chance::of(self.seed));
-            self.cut = Some(Box::new(cut));
-        }
-        self.steps += 1;
-    }
-
     // ------------------------------------------------------------ what survives
 
-    fn survivors(&self, chance: &mut Chance) -> Self {
-        let mut inodes = BTreeMap::new();
-        // How much of what waits is kept: nothing, nearly all, or half.
-        let kept = chance.pick(&[0, 50, 90, 100]);
-        for (number, inode) in &self.inodes {
-            let body = match &inode.body {
+    /// What a cut leaves now, all of it durable.
+    pub fn after_cut(&self, manner: Manner, chance: &mut Chance) -> Self {
+        let kept = Kept::of(manner, self.changes, chance);
+        let mut left = self.clone();
+        for inode in left.inodes.values_mut() {
+            match &mut inode.body {
                 Body::File {
-                    durable, waiting, ..
+                    bytes,
+                    durable,
+                    waiting,
                 } => {
-                    let bytes = bytes_left(durable, waiting, kept, chance);
-                    Body::File {
-                        durable: bytes.clone(),
-                        bytes,
-                        waiting: Vec::new(),
-                    }
+                    keep_bytes(durable, waiting, &kept, chance);
+                    bytes.clone_from(durable);
+                    waiting.clear();
                 }
+                Body::Spooled(_) => {}
                 Body::Dir {
-                    durable, waiting, ..
+                    entries,
+                    durable,
+                    waiting,
                 } => {
-                    let mut entries = durable.clone();
-                    for change in waiting {
-                        if chance.below(100) < kept {
-                            apply(&mut entries, change);
+                    for (number, change) in waiting.drain(..) {
+                        if number < kept.until && chance.below(100) < kept.entries {
+                            apply(durable, &change);
                         }
                     }
                     // Memory that processes share, which is never synced: nothing of it can be relied upon.
-                    entries.retain(|name, _| !name.as_encoded_bytes().ends_with(b"-shm"));
-                    Body::Dir {
-                        durable: entries.clone(),
-                        entries,
-                        waiting: Vec::new(),
-                    }
-                }
-            };
-            inodes.insert(
-                *number,
-                Inode {
-                    body,
-                    ..inode.clone()
-                },
-            );
-        }
-        let mut left = Self {
-            inodes,
-            next: self.next,
-            steps: 0,
-            cut_at: None,
-            cut: None,
-            seed: 0,
-            deaf: false,
-        };
-        left.check();
-        left
-    }
-
-    /// As a check of the file system does after the cut: counts links, drops what no entry leads to.
-    fn check(&mut self) {
-        let mut links: BTreeMap<u64, u32> = BTreeMap::from([(ROOT, 2)]);
-        let mut todo = vec![ROOT];
-        while let Some(dir) = todo.pop() {
-            let children: Vec<u64> = match &self.inodes[&dir].body {
-                Body::Dir { entries, .. } => entries.values().copied().collect(),
-                Body::File { .. } => Vec::new(),
-            };
-            for child in children {
-                let is_dir = self.inodes[&child].is_dir();
-                let count = links.entry(child).or_insert(u32::from(is_dir));
-                *count += 1;
-                if is_dir {
-                    todo.push(child);
+                    durable.retain(|name, _| !name.as_encoded_bytes().ends_with(b"-shm"));
+                    entries.clone_from(durable);
                 }
             }
         }
-        self.inodes.retain(|number, _| links.contains_key(number));
-        for (number, inode) in &mut self.inodes {
-            inode.links = links[number];
-        }
+        left
     }
 
     // ------------------------------------------------------------ looks
 
-    pub fn inode(&self, number: u64) -> Answer<&Inode> {
-        self.inodes.get(&number).ok_or(Errno::NOENT)
+    fn inode(&self, number: u64) -> Answer<&Inode> {
+        self.inodes
+            .get(&number)
+            .ok_or_else(|| format!("no inode {number}"))
     }
 
     fn inode_mut(&mut self, number: u64) -> Answer<&mut Inode> {
-        self.inodes.get_mut(&number).ok_or(Errno::NOENT)
+        self.inodes
+            .get_mut(&number)
+            .ok_or_else(|| format!("no inode {number}"))
     }
 
-    pub fn entries(&self, dir: u64) -> Answer<&BTreeMap<OsString, u64>> {
-        match &self.inode(dir)?.body {
-            Body::Dir { entries, .. } => Ok(entries),
-            Body::File { .. } => Err(Errno::NOTDIR),
+    pub fn see(&self, number: u64) -> Answer<Seen<'_>> {
+        Ok(match &self.inode(number)?.body {
+            Body::File { bytes, .. } => Seen::File(bytes),
+            Body::Spooled(path) => Seen::Spooled(path),
+            Body::Dir { entries, .. } => Seen::Dir(entries),
+        })
+    }
+
+    pub fn mode(&self, number: u64) -> Answer<u32> {
+        Ok(self.inode(number)?.mode)
+    }
+
+    pub fn is_dir(&self, number: u64) -> bool {
+        matches!(self.see(number), Ok(Seen::Dir(_)))
+    }
+
+    /// Of a file of the program's own.
+    pub fn length(&self, number: u64) -> Answer<usize> {
+        match self.see(number)? {
+            Seen::File(bytes) => Ok(bytes.len()),
+            _ => Err(format!("inode {number} is not the program's to write")),
         }
     }
 
-    pub fn lookup(&self, dir: u64, name: &OsStr) -> Answer<u64> {
-        self.entries(dir)?.get(name).copied().ok_or(Errno::NOENT)
+    pub fn find(&self, dir: u64, name: &OsStr) -> Option<u64> {
+        match self.see(dir) {
+            Ok(Seen::Dir(entries)) => entries.get(name).copied(),
+            _ => None,
+        }
     }
 
-    pub fn read(&self, file: u64, at: u64, length: usize) -> Answer<&[u8]> {
-        match &self.inode(file)?.body {
-            Body::File { bytes, .. } => {
-                let from = (at as usize).min(bytes.len());
-                Ok(&bytes[from..(from + length).min(bytes.len())])
-            }
-            Body::Dir { .. } => Err(Errno::ISDIR),
-        }
+    /// Below `dir`, by names alone.
+    pub fn follow(&self, dir: u64, path: &Path) -> Option<u64> {
+        path.iter().try_fold(dir, |dir, name| self.find(dir, name))
     }
 
     // ------------------------------------------------------------ changes
 
-    pub fn create(&mut self, dir: u64, name: &OsStr, mode: u32, is_dir: bool) -> Answer<u64> {
-        if self.lookup(dir, name).is_ok() {
-            return Err(Errno::EXIST);
-        }
-        self.step();
+    pub fn add_dir(&mut self, dir: u64, name: &OsStr, mode: u32) -> Answer<u64> {
+        self.add(dir, name, Body::dir(), mode)
+    }
+
+    pub fn add_file(&mut self, dir: u64, name: &OsStr, bytes: Vec<u8>, mode: u32) -> Answer<u64> {
+        self.add(dir, name, Body::file(bytes), mode)
+    }
+
+    pub fn add_spooled(&mut self, dir: u64, name: &OsStr, kept: PathBuf) -> Answer<u64> {
+        self.add(dir, name, Body::Spooled(kept), 0o644)
+    }
+
+    fn add(&mut self, dir: u64, name: &OsStr, body: Body, mode: u32) -> Answer<u64> {
+        self.vacant(dir, name)?;
         let number = self.next;
         self.next += 1;
-        let body = if is_dir { new_dir() } else { new_file() };
-        self.inodes.insert(number, Inode::new(body, mode));
+        self.inodes.insert(number, Inode { body, mode });
         self.change(dir, vec![(name.to_owned(), Some(number))])?;
         Ok(number)
     }
 
     pub fn link(&mut self, file: u64, dir: u64, name: &OsStr) -> Answer<()> {
-        if self.lookup(dir, name).is_ok() {
-            return Err(Errno::EXIST);
-        }
-        self.step();
-        self.inode_mut(file)?.links += 1;
+        self.vacant(dir, name)?;
         self.change(dir, vec![(name.to_owned(), Some(file))])
     }
 
+    /// The inode stays: it may be open, and a power cut may bring its entry back.
     pub fn remove(&mut self, dir: u64, name: &OsStr) -> Answer<()> {
-        let number = self.lookup(dir, name)?;
-        if self.inode(number)?.is_dir() && !self.entries(number)?.is_empty() {
-            return Err(Errno::NOTEMPTY);
+        let number = self.there(dir, name)?;
+        if let Seen::Dir(entries) = self.see(number)?
+            && !entries.is_empty()
+        {
+            return Err(format!("{} is not empty", name.display()));
         }
-        self.step();
-        self.unlinked(number)?;
         self.change(dir, vec![(name.to_owned(), None)])
     }
 
     pub fn rename(
         &mut self,
-        from: u64,
-        name: &OsStr,
-        to: u64,
-        to_name: &OsStr,
-        replace: bool,
+        (from, name): (u64, &OsStr),
+        (to, to_name): (u64, &OsStr),
+        replaces: bool,
     ) -> Answer<()> {
-        let number = self.lookup(from, name)?;
-        let replaced = self.lookup(to, to_name).ok();
-        if replaced.is_some() && !replace {
-            return Err(Errno::EXIST);
-        }
-        self.step();
-        if let Some(replaced) = replaced.filter(|replaced| *replaced != number) {
-            self.unlinked(replaced)?;
+        let number = self.there(from, name)?;
+        if !replaces {
+            self.vacant(to, to_name)?;
         }
         let gone = (name.to_owned(), None);
         let there = (to_name.to_owned(), Some(number));
@@ -334,68 +310,44 @@ impl Tree {
     }
 
     pub fn write(&mut self, file: u64, at: u64, data: &[u8]) -> Answer<()> {
-        self.step();
-        let inode = self.inode_mut(file)?;
-        inode.mtime = SystemTime::now();
-        let Body::File { bytes, waiting, .. } = &mut inode.body else {
-            return Err(Errno::ISDIR);
-        };
         let change = Change::Write {
             at: at as usize,
             bytes: data.into(),
         };
-        change.apply(bytes);
-        waiting.push(change);
-        Ok(())
+        self.change_bytes(file, change)
     }
 
     pub fn truncate(&mut self, file: u64, length: u64) -> Answer<()> {
-        self.step();
-        let inode = self.inode_mut(file)?;
-        inode.mtime = SystemTime::now();
-        let Body::File { bytes, waiting, .. } = &mut inode.body else {
-            return Err(Errno::ISDIR);
-        };
-        let change = Change::Truncate(length as usize);
-        change.apply(bytes);
-        waiting.push(change);
-        Ok(())
+        self.change_bytes(file, Change::Truncate(length as usize))
     }
 
     pub fn set_mode(&mut self, number: u64, mode: u32) -> Answer<()> {
-        self.inode_mut(number)?.mode = (mode & 0o7777) as u16;
+        self.inode_mut(number)?.mode = mode & 0o7777;
         Ok(())
     }
 
-    pub fn set_mtime(&mut self, number: u64, mtime: SystemTime) -> Answer<()> {
-        self.inode_mut(number)?.mtime = mtime;
-        Ok(())
+    /// How many changes there were: what a sync that begins now covers.
+    pub fn now(&self) -> u64 {
+        self.changes
     }
 
-    /// Of a file or of a directory.
-    pub fn sync(&mut self, number: u64) -> Answer<()> {
-        self.step();
-        if self.deaf {
-            return Ok(());
-        }
+    /// Of a file or of a directory: what waits since before `began` is durable.
+    pub fn sync(&mut self, number: u64, began: u64) -> Answer<()> {
         match &mut self.inode_mut(number)?.body {
             Body::File {
-                bytes,
-                durable,
-                waiting,
+                durable, waiting, ..
             } => {
-                for change in waiting.drain(..) {
-                    change.apply(durable);
+                for change in covered(waiting, began) {
+                    change.apply(Arc::make_mut(durable));
                 }
-                debug_assert!(bytes == durable);
             }
+            Body::Spooled(_) => {}
             Body::Dir {
-                entries,
-                durable,
-                waiting,
+                durable, waiting, ..
             } => {
-                durable.clone_from(entries);
-                waiting.clear();
+                for change in covered(waiting, began) {
+                    apply(durable, &change);
+                }
             }
         }
         Ok(())
@@ -405,28 +357,44 @@ impl Tree {
     pub fn sync_all(&mut self) {
         let numbers: Vec<u64> = self.inodes.keys().copied().collect();
         for number in numbers {
-            let _there = self.sync(number);
+            let _there = self.sync(number, u64::MAX);
         }
     }
 
-    fn unlinked(&mut self, number: u64) -> Answer<()> {
-        let inode = self.inode_mut(number)?;
-        inode.links = inode.links.saturating_sub(1);
-        // It stays: it may be open, and a power cut may bring its entry back.
+    fn there(&self, dir: u64, name: &OsStr) -> Answer<u64> {
+        self.find(dir, name)
+            .ok_or_else(|| format!("no {} in inode {dir}", name.display()))
+    }
+
+    fn vacant(&self, dir: u64, name: &OsStr) -> Answer<()> {
+        match self.find(dir, name) {
+            None => Ok(()),
+            Some(_) => Err(format!("{} is in inode {dir} already", name.display())),
+        }
+    }
+
+    fn change_bytes(&mut self, file: u64, change: Change) -> Answer<()> {
+        let number = self.changes;
+        let Body::File { bytes, waiting, .. } = &mut self.inode_mut(file)?.body else {
+            return Err(format!("inode {file} is not the program's to write"));
+        };
+        change.apply(Arc::make_mut(bytes));
+        waiting.push((number, change));
+        self.changes += 1;
         Ok(())
     }
 
     fn change(&mut self, dir: u64, change: Entries) -> Answer<()> {
-        let inode = self.inode_mut(dir)?;
-        inode.mtime = SystemTime::now();
+        let number = self.changes;
         let Body::Dir {
             entries, waiting, ..
-        } = &mut inode.body
+        } = &mut self.inode_mut(dir)?.body
         else {
-            return Err(Errno::NOTDIR);
+            return Err(format!("inode {dir} is no directory"));
         };
         apply(entries, &change);
-        waiting.push(change);
+        waiting.push((number, change));
+        self.changes += 1;
         Ok(())
     }
 }
@@ -438,6 +406,12 @@ fn apply(entries: &mut BTreeMap<OsString, u64>, change: &Entries) {
             None => entries.remove(name),
         };
     }
+}
+
+/// Takes out what was done before.
+fn covered<T>(waiting: &mut Waiting<T>, began: u64) -> Vec<T> {
+    let count = waiting.partition_point(|(number, _)| *number < began);
+    waiting.drain(..count).map(|(_, change)| change).collect()
 }
 
 impl Change {
@@ -455,28 +429,29 @@ impl Change {
     }
 }
 
-/// The durable bytes with some of what waits.
-fn bytes_left(durable: &[u8], waiting: &[Change], kept: u64, chance: &mut Chance) -> Vec<u8> {
-    let mut bytes = durable.to_vec();
-    for change in waiting {
-        if chance.below(100) >= kept {
+/// Adds some of what waits to what is durable.
+fn keep_bytes(
+    durable: &mut Arc<Vec<u8>>,
+    waiting: &Waiting<Change>,
+    kept: &Kept,
+    chance: &mut Chance,
+) {
+    for (number, change) in waiting {
+        if *number >= kept.until || chance.below(100) >= kept.contents {
             continue;
         }
+        let to = Arc::make_mut(durable);
         match change {
-            Change::Write { at, bytes: data } if kept < 100 && chance.one_in(4) => {
-                let sectors = data.len().div_ceil(SECTOR) as u64;
-                let length = (chance.below(sectors + 1) as usize * SECTOR).min(data.len());
+            Change::Write { at, bytes } if kept.tears && chance.one_in(4) => {
+                let sectors = bytes.len().div_ceil(SECTOR) as u64;
+                let length = (chance.below(sectors + 1) as usize * SECTOR).min(bytes.len());
                 let part = Change::Write {
                     at: *at,
-                    bytes: data[..length].into(),
+                    bytes: bytes[..length].into(),
                 };
-                part.apply(&mut bytes);
+                part.apply(to);
             }
-            _ => change.apply(&mut bytes),
+            _ => change.apply(to),
         }
     }
-    bytes
 }
-
-/// Shared with the threads that serve the kernel.
-pub type Shared = Arc<Mutex<Tree>>;

@@ -7,19 +7,21 @@
 mod agent;
 mod chance;
 mod checker;
+mod copied;
 mod disks;
 mod durable;
 mod ground;
 mod history;
 mod killing;
 mod moment;
-mod mounted;
 mod onlooker;
 mod pipelines;
 mod power;
 mod producer;
+mod recorded;
 mod round;
 mod store;
+mod strace;
 mod totals;
 
 #[cfg(test)]

@@ -1,5 +1,14 @@
 //! The torture in short. `make torture` is the same for longer.
 
+use std::sync::Arc;
+
+use super::chance::Chance;
+use super::history::History;
+use super::pipelines::of_round;
+use super::power::{Power, cut};
+use super::recorded::Deaf;
+use super::strace;
+use super::totals::Totals;
 use super::{Kind, Torture};
 
 fn short(kind: Kind, number: u64, kills: u64) {
@@ -35,4 +44,66 @@ fn killed_and_stopped_over_minio() {
 #[test]
 fn killed_while_rights_are_taken_away() {
     short(Kind::Rights, 3, 25);
+}
+
+#[test]
+fn the_power_goes_after_any_change_and_any_sync() {
+    short(Kind::Power, 2, 25);
+}
+
+/// The check is checked: syncs without which something must go wrong are taken for not done.
+#[test]
+fn a_disk_that_lies_and_directories_that_nobody_syncs_are_found_out() {
+    for (round, (to_files, to_dirs, below)) in (0..).zip([
+        (true, true, ""),
+        (true, false, "lake"),
+        (false, true, "lake"),
+        (true, false, "var"),
+        (false, true, "var"),
+        (false, true, "spool"),
+        (false, true, "retired"),
+    ]) {
+        let deaf = Deaf {
+            to_files,
+            to_dirs,
+            below,
+        };
+        expect_found_out(round, Some(deaf), "");
+    }
+}
+
+#[test]
+fn a_program_that_lands_what_it_must_not_is_found_out_by_power_cuts() {
+    for (round, variant) in (7..).zip([
+        "i2-staged-copy-not-verified",
+        "i4-land-before-stage",
+        "i4-land-before-manifest",
+    ]) {
+        expect_found_out(round, None, variant);
+    }
+}
+
+/// Within some hundred cuts.
+#[track_caller]
+fn expect_found_out(round: u64, deaf: Option<Deaf>, variant: &'static str) {
+    if strace::is_left_out() {
+        return println!("left out, as LAKEWARD_TEST_WITHOUT says");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let history = Arc::new(History::begin(dir.path().join("history.jsonl")));
+    // They retire by `rename`, `move` and `delete`.
+    let mut power = Power::on("wrong", of_round(4 * round, 3), &history);
+    power.deaf = deaf;
+    power.ground.environment = vec![("LAKEWARD_BROKEN", variant)];
+    let mut chance = Chance::of(round);
+    let mut producer = power.producer(&Arc::default(), chance.fork());
+    let mut totals = Totals::default();
+    let found = cut(&mut power, 400, &mut producer, &mut chance, &mut totals);
+    let finding = found.expect_err("somebody should have noticed");
+    println!(
+        "{deaf:?} {variant} after {:?}: {}",
+        totals.faults, finding.what
+    );
+    // By what a cut left, not by something that is wrong without any.
+    assert!(finding.what.starts_with("a cut after"), "{}", finding.what);
 }

@@ -37,7 +37,11 @@ impl Totals {
     }
 
     pub fn fault(&mut self, what: &str) {
-        *self.faults.entry(what.to_owned()).or_default() += 1;
+        self.faults(what, 1);
+    }
+
+    pub fn faults(&mut self, what: &str, count: u64) {
+        *self.faults.entry(what.to_owned()).or_default() += count;
     }
 
     /// Something that is neither lost, duplicated nor invented and must not be: an exit code, a panic, a difference in the audit.

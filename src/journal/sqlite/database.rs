@@ -138,6 +138,10 @@ fn recognize(conn: &Connection, place: &Place) -> Result<u32, Unfit> {
         .query_row("PRAGMA application_id", [], |row| row.get::<_, i32>(0))
         .and_then(|application| Ok((application, user_version(conn)?)));
     let (application, version) = header.map_err(|error| unreadable(place, &error))?;
+    fit(place, application, version)
+}
+
+fn fit(place: &Place, application: i32, version: u32) -> Result<u32, Unfit> {
     if application != APPLICATION_ID {
         return Err(Unfit::Other(place.unusable(
             "it is an SQLite database of another program and was left as it is; move it away, or set another `agent.state_dir`",
@@ -221,6 +225,26 @@ fn refuse_stump(place: &Place) -> Result<(), Unfit> {
 /// Looks at the file itself, without its log, lock or any side file: whether it may be opened at all.
 fn peek(place: &Place) -> Result<(), Unfit> {
     refuse_stump(place)?;
+    match peek_alone(place) {
+        // Who died while the log was moved into it has left a file that makes sense with its log only: longer by its header than
+        // it is. Its header tells whose it is all the same.
+        Err(Unfit::Damaged(_)) if place.has_log() => peek_at_header(place),
+        found => found,
+    }
+}
+
+/// The first bytes of a file, as SQLite's documentation of its format has them.
+fn peek_at_header(place: &Place) -> Result<(), Unfit> {
+    let header = place.beginning::<100>()?;
+    let number = |at: usize| u32::from_be_bytes([0, 1, 2, 3].map(|byte| header[at + byte]));
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(damaged(place, "file is not a database"));
+    }
+    let (version, application) = (number(60), number(68));
+    fit(place, application.cast_signed(), version).map(drop)
+}
+
+fn peek_alone(place: &Place) -> Result<(), Unfit> {
     let mut uri = String::from("file:");
     for byte in place.database().as_os_str().as_encoded_bytes() {
         match byte {

@@ -117,6 +117,19 @@ impl Place {
         }
     }
 
+    /// Whether something is in its log, be it worth anything or not.
+    pub(super) fn has_log(&self) -> bool {
+        std::fs::symlink_metadata(self.side("-wal")).is_ok_and(|found| found.len() > 0)
+    }
+
+    pub(super) fn beginning<const LENGTH: usize>(&self) -> Result<[u8; LENGTH]> {
+        let mut bytes = [0; LENGTH];
+        File::open(&self.database)
+            .and_then(|mut file| file.read_exact(&mut bytes))
+            .map_err(|error| self.io("read its header", &error))?;
+        Ok(bytes)
+    }
+
     pub(super) fn side(&self, suffix: &str) -> PathBuf {
         let mut name = self.database.clone().into_os_string();
         name.push(suffix);
@@ -274,10 +287,6 @@ fn network_name(magic: u32) -> Option<&'static str> {
 }
 
 pub(super) fn refuse_network(place: &Place) -> Result<()> {
-    // A test's own file system that forgets what was not synced.
-    if crash::broken("journal-on-fuse") {
-        return Ok(());
-    }
     let found = rustix::fs::statfs(&place.dir).map_err(|error| {
         place.io(
             "look at the file system of the state directory",

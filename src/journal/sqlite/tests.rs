@@ -283,6 +283,49 @@ fn a_damaged_database_is_left_as_it_is_and_rebuild_is_named() {
     }
 }
 
+/// The header is written first, and says already how long the file is going to be.
+#[test]
+fn a_kill_while_the_log_is_moved_into_the_database_is_no_damage() {
+    const PAGE: usize = 4096;
+    let temp = tempfile::tempdir().unwrap();
+    let database = temp.path().join("journal.db");
+    let log = temp.path().join("journal.db-wal");
+    let journal = open(temp.path());
+    let before = std::fs::read(&database).unwrap();
+    for n in 0..200 {
+        let file = row(&journal, &format!("{n}"), 30);
+        journal.quarantine(PIPELINE, &file, "test").unwrap();
+    }
+    let id = journal.id();
+    let whole_log = std::fs::read(&log).unwrap();
+    journal.tidy().unwrap();
+    let after = std::fs::read(&database).unwrap();
+    journal.abandon();
+    assert!(after.len() > before.len());
+    let pages: Vec<usize> = (0..after.len() / PAGE).collect();
+    let differs = |page: &usize| {
+        let bytes = *page * PAGE..(*page + 1) * PAGE;
+        before.get(bytes.clone()) != Some(&after[bytes])
+    };
+    let moved: Vec<usize> = pages.into_iter().filter(differs).collect();
+    assert_eq!(moved[0], 0);
+    for count in 0..=moved.len() {
+        let mut found = before.clone();
+        for page in &moved[..count] {
+            let (from, to) = (page * PAGE, (page + 1) * PAGE);
+            found.resize(found.len().max(to), 0);
+            found[from..to].copy_from_slice(&after[from..to]);
+        }
+        std::fs::write(&database, found).unwrap();
+        std::fs::write(&log, &whole_log).unwrap();
+        let journal = SqliteJournal::open(temp.path()).unwrap();
+        assert_eq!(journal.id(), id);
+        let files = journal.files_in(PIPELINE, &[FileState::Quarantined]);
+        assert_eq!(files.unwrap().len(), 200, "after {count} pages");
+        journal.abandon();
+    }
+}
+
 #[test]
 fn damage_inside_is_found_after_an_unclean_stop() {
     let temp = tempfile::tempdir().unwrap();

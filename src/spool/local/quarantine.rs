@@ -95,8 +95,8 @@ impl<F: FileSystem> Aside<'_, F> {
                 continue;
             }
             let moved = self.relocate(from, &name)?;
-            unsynced.note(from)?;
             unsynced.note(&self.to)?;
+            unsynced.note_loss(from)?;
             match moved {
                 Moved::Yes => {
                     unsynced.faults.point("quarantined")?;
@@ -163,7 +163,7 @@ impl<F: FileSystem> Aside<'_, F> {
                 // Whoever did it may have been killed before the directories were synced.
                 let unsynced = &self.spool.unsynced;
                 if let Some(from) = from {
-                    unsynced.note(from)?;
+                    unsynced.note_loss(from)?;
                 }
                 let place = &self.spool.quarantine_place;
                 place.make(root, self.parent, unsynced)?;

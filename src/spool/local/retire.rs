@@ -61,8 +61,8 @@ impl<F: FileSystem> LocalSpool<F> {
         self.retire_marker(&from, &to, path)?;
         self.unsynced.faults.point("marker retired")?;
         let moved = self.relocate(&from, path.name(), stat, &to, target.name(), true)?;
-        self.unsynced.note(&from)?;
         self.unsynced.note(&to)?;
+        self.unsynced.note_loss(&from)?;
         Ok(match moved {
             Moved::Yes => Retired::Yes,
             Moved::Taken => Retired::TargetTaken,
@@ -106,7 +106,7 @@ impl<F: FileSystem> LocalSpool<F> {
         if self.is_the_retired(&there, stat) {
             // Whoever did it may have been killed before the directories were synced.
             if let Some(from) = from {
-                self.unsynced.note(from)?;
+                self.unsynced.note_loss(from)?;
             }
             self.target_directory(root, from.unwrap_or(&to), path, target)?;
             self.unsynced.note(&to)?;
@@ -119,7 +119,7 @@ impl<F: FileSystem> LocalSpool<F> {
         // Renamed by an attempt that was killed, and written to since: it goes back, if its path is free.
         if let Some(from) = from.filter(|_| here.is_none()) {
             self.unsynced.note(from)?;
-            self.unsynced.note(&to)?;
+            self.unsynced.note_loss(&to)?;
             to.rename_new(target.name(), from, path.name(), &self.unsynced.faults)?;
         }
         Ok(Retired::Changed(there))
@@ -175,7 +175,7 @@ impl<F: FileSystem> LocalSpool<F> {
         {
             return Ok(Retired::Changed(here));
         }
-        self.unsynced.note(from)?;
+        self.unsynced.note_loss(from)?;
         self.target_directory(root, from, path, target)?;
         Ok(Retired::Already)
     }

@@ -468,6 +468,30 @@ fn an_archive_is_made_and_every_directory_above_it_is_synced() {
     assert_eq!(spool.unsynced.faults.syncs(), above + 1);
 }
 
+/// A power cut between two syncs leaves a file that was moved under both of its names, never under none.
+#[test]
+fn what_names_left_is_synced_after_what_they_came_to() {
+    // Directories are known by their inodes, so both orders of making them are tried.
+    for archive_first in [false, true] {
+        let bench = Bench::new(|settings| {
+            settings.retire = Retire::Move;
+            if !archive_first {
+                return;
+            }
+            fs::create_dir_all(settings.retire_dir.as_ref().unwrap()).unwrap();
+            let spool = settings.path.clone();
+            fs::rename(&spool, spool.with_extension("old")).unwrap();
+            fs::create_dir(spool).unwrap();
+        });
+        let spool = bench.spool();
+        assert_eq!(bench.retire(&spool).unwrap(), Retired::Yes);
+        let (order, _) = spool.unsynced.in_order();
+        let last = order.last().unwrap().identity().unwrap();
+        let own = fs::metadata(&bench.settings.path).unwrap();
+        assert_eq!(last, (own.dev(), own.ino()));
+    }
+}
+
 #[test]
 fn killed_anywhere_in_quarantine_the_next_attempt_finishes() {
     for across in [false, true] {
