@@ -1,4 +1,4 @@
-.PHONY: check test unit sim-test sim fuzz integration torture demo bench servers servers-stop
+.PHONY: check test unit sim-test sim fuzz integration torture demo race bench servers servers-stop
 
 # The quick gate: format and lints. Licences, layers and what the documents name are checked by `integration/tidy.rs`.
 # Advisories are not: their database cannot be had offline, and a check that passes without it would say nothing. Where there
@@ -46,6 +46,11 @@ servers:
 servers-stop:
 	integration/servers/standing.sh down
 
-# Ratios against a direct writer and DuckDB, and of landing on MinIO and HDFS against the local disk, in one run.
+# Against DuckDB, pyarrow, Polars, Spark, Flume, Benthos, zstd and cat, on the same input and cores; every output is looked at.
+# ONLY=ndjson,csv CONTENDERS=duckdb BYTES= ROUNDS= CORES=; QUICK=1 in some minutes. integration/race.sh says the rest.
+race:
+	integration/race.sh
+
+# A part of the race, then landing on MinIO and HDFS against landing on the local disk, in one run.
 bench:
 	integration/bench.sh

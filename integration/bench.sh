@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds the release program and measures it: speed and memory on a local disk
-# (bench.py), then landing on MinIO and HDFS beside it (bench_lakes.py).
+# Measures the release program: those items of the race that need no other tool
+# than DuckDB, then landing on MinIO and HDFS beside the local disk (race/lakes.py).
 #
 #   integration/bench.sh [speed|lakes]...     both, if none is given
 #
-# BYTES=1073741824 FILES=100000 SCAN=1000000 ROUNDS=3 make bench
+# BYTES=1073741824 FILES=100000 SCAN=1000000 ROUNDS=5 make bench    and what else race.sh knows
 # LAKEWARD_TEST_WITHOUT=minio,hdfs_new make bench     leaves out a server, or both
 # Servers that run already, and how they are told of: servers/start.sh.
 set -euo pipefail
@@ -34,21 +34,17 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-if [[ " $* " == *" lakes "* ]]; then
-  "$here/servers/fetch.sh" all
-else
-  "$here/servers/fetch.sh" duckdb
-fi
-cargo build --locked --release --bin lakeward --example generate --example direct --example scan
-python=${LAKEWARD_TEST_READERS:-${XDG_CACHE_HOME:-$HOME/.cache}/lakeward/readers/bin/python}
 for what; do
   if [[ $what == speed ]]; then
-    "$python" integration/bench.py "${CARGO_TARGET_DIR:-target}"
+    ONLY=${ONLY:-ndjson1,small,scan} CONTENDERS=${CONTENDERS:-direct,duckdb} "$here/race.sh"
     continue
   fi
+  "$here/servers/fetch.sh" all
+  cargo build --locked --release --bin lakeward --example generate
+  python=${LAKEWARD_TEST_READERS:-${XDG_CACHE_HOME:-$HOME/.cache}/lakeward/readers/bin/python}
   # Not before: they would take of what is measured above.
   dir=$(mktemp -d "${BENCH_DIR:-${TMPDIR:-/tmp}}/lakeward-bench.XXXXXX")
   exports=$("$here/servers/start.sh" "$dir")
   eval "$exports"
-  "$python" integration/bench_lakes.py "${CARGO_TARGET_DIR:-target}"
+  PYTHONPATH=$here "$python" -B -m race.lakes
 done

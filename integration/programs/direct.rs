@@ -1,12 +1,14 @@
-//! The yardstick of `make bench`: the same decoder, encoder and one thread, writing one synced Parquet file, with no journal,
-//! digest of segments, channel, manifest or commit. `direct INPUT.ndjson OUTPUT_DIR`.
+//! The yardstick of the race: the same decoder, encoder and threads, writing synced data files, with no journal, digest of
+//! segments, channel, manifest or commit. `direct CONFIG OUTPUT_DIR INPUT.ndjson...`: as many threads as the configuration
+//! has lanes, each with a lane of its own, which takes the next input.
 
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use lakeward::channel::SegmentData;
-use lakeward::config::load;
+use lakeward::config::{AgentSettings, PipelineSettings, load};
 use lakeward::format::{FileContext, decode::Inference};
 use lakeward::journal::FileRow;
 use lakeward::schema::{self, SchemaRegistry};
@@ -18,67 +20,124 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SEGMENT_BYTES: usize = 1 << 20;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().collect();
-    let (config, input, output) = (&arguments[1], &arguments[2], &arguments[3]);
-    let config = load(std::path::Path::new(config))?;
-    let pipeline = &config.pipelines[0];
-    let context = Arc::new(FileContext {
-        file: FileId(1),
+    let (config, output, inputs) = (&arguments[1], &arguments[2], &arguments[3..]);
+    let config = load(Path::new(config))?;
+    std::fs::create_dir_all(output)?;
+    println!(
+        "{}",
+        write(&config.agent, &config.pipelines[0], output, inputs)?
+    );
+    Ok(())
+}
+/// Writes what the inputs hold; answers how many records.
+fn write(
+    agent: &AgentSettings,
+    pipeline: &PipelineSettings,
+    output: &str,
+    inputs: &[String],
+) -> Result<u64, Failure> {
+    let first = schema::first_schema(&pipeline.schema);
+    let schemas = Arc::new(SchemaRegistry::new(pipeline.schema.clone(), None, first));
+    infer(pipeline, &schemas, inputs)?;
+    let batch = BatchContext {
+        pipeline: "direct".into(),
+        journal: JournalId(1),
+        batch: BatchNumber(1),
+        batch_time_ns: 0,
+        staging_dir: output.into(),
+        settings: Arc::new(pipeline.sink.clone()),
+        schemas,
+        numbers: Arc::new(AtomicU32::new(0)),
+    };
+    let memory = agent.memory as usize / 2 / agent.lanes.max(1);
+    let (batch, next) = (&batch, &AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..agent.lanes.max(1))
+            .map(|number| {
+                scope.spawn(move || {
+                    let lane = Lane::open(batch.clone(), number as u32, memory)?;
+                    fill(lane, output, pipeline, inputs, next)
+                })
+            })
+            .collect();
+        lanes.into_iter().try_fold(0, |sum, lane| {
+            Ok(sum + lane.join().expect("a lane's thread")?)
+        })
+    })
+}
+
+/// The first pass is part of landing anything, so it is paid for here too.
+fn infer(
+    pipeline: &PipelineSettings,
+    schemas: &SchemaRegistry,
+    inputs: &[String],
+) -> Result<(), Failure> {
+    let mut inference = Inference::new(&pipeline.schema);
+    for number in 0..inputs.len() {
+        let context = context(pipeline, number)?;
+        let mut pieces = Pieces::open(&inputs[number], number)?;
+        let before = inference.records();
+        while let Some((segment, bytes)) = pieces.next()? {
+            inference.observe(&context, &segment, &bytes);
+            if inference.records() - before >= 100_000 || segment.to >= 64 << 20 {
+                break;
+            }
+        }
+    }
+    schemas.extend(|schema| inference.finish(schema));
+    Ok(())
+}
+
+/// Writes inputs as long as there is a next one, then syncs what it made.
+fn fill(
+    mut lane: Lane,
+    output: &str,
+    pipeline: &PipelineSettings,
+    inputs: &[String],
+    next: &AtomicUsize,
+) -> Result<u64, Failure> {
+    let row = Arc::new(row());
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(input) = inputs.get(number) else {
+            break;
+        };
+        let context = Arc::new(context(pipeline, number)?);
+        let mut pieces = Pieces::open(input, number)?;
+        while let Some((segment, bytes)) = pieces.next()? {
+            lane.take(&SegmentData {
+                context: Arc::clone(&context),
+                row: Arc::clone(&row),
+                segment,
+                bytes: Arc::new(bytes),
+                end: None,
+            })?;
+        }
+    }
+    let result = lane.close()?;
+    for file in &result.files {
+        std::fs::File::open(Path::new(output).join(&file.staged))?.sync_all()?;
+    }
+    Ok(result.files.iter().map(|file| file.records).sum())
+}
+
+fn context(pipeline: &PipelineSettings, number: usize) -> Result<FileContext, Failure> {
+    Ok(FileContext {
+        file: FileId(number as i64 + 1),
         path: RelativePath::new(b"input.ndjson")?,
         path_columns: Vec::new(),
         header: None,
         settings: pipeline.source.reading.clone(),
-    });
-    let first = schema::first_schema(&pipeline.schema);
-    let schemas = Arc::new(SchemaRegistry::new(pipeline.schema.clone(), None, first));
-    std::fs::create_dir_all(output)?;
-    let mut lane = Lane::open(
-        BatchContext {
-            pipeline: "direct".into(),
-            journal: JournalId(1),
-            batch: BatchNumber(1),
-            batch_time_ns: 0,
-            staging_dir: output.into(),
-            settings: Arc::new(pipeline.sink.clone()),
-            schemas: Arc::clone(&schemas),
-            numbers: Arc::new(AtomicU32::new(0)),
-        },
-        0,
-        config.agent.memory as usize / 2,
-    )?;
-    let row = Arc::new(row());
-    // The first pass is part of landing anything, so it is paid for here too.
-    let mut inference = Inference::new(&pipeline.schema);
-    let mut pieces = Pieces::open(input)?;
-    while let Some((segment, bytes)) = pieces.next()? {
-        inference.observe(&context, &segment, &bytes);
-        if inference.records() >= 100_000 || segment.to >= 64 << 20 {
-            break;
-        }
-    }
-    schemas.extend(|schema| inference.finish(schema));
-    let mut pieces = Pieces::open(input)?;
-    while let Some((segment, bytes)) = pieces.next()? {
-        lane.take(&SegmentData {
-            context: Arc::clone(&context),
-            row: Arc::clone(&row),
-            segment,
-            bytes: Arc::new(bytes),
-            end: None,
-        })?;
-    }
-    let result = lane.close()?;
-    for file in &result.files {
-        std::fs::File::open(std::path::Path::new(output).join(&file.staged))?.sync_all()?;
-    }
-    let records: u64 = result.files.iter().map(|file| file.records).sum();
-    println!("{records}");
-    Ok(())
+    })
 }
 
 /// An NDJSON file in pieces of whole lines.
 struct Pieces {
+    id: FileId,
     file: std::fs::File,
     rest: Vec<u8>,
     offset: u64,
@@ -86,8 +145,9 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn open(path: &str) -> std::io::Result<Self> {
+    fn open(path: &str, number: usize) -> std::io::Result<Self> {
         Ok(Self {
+            id: FileId(number as i64 + 1),
             file: std::fs::File::open(path)?,
             rest: Vec::new(),
             offset: 0,
@@ -117,7 +177,7 @@ impl Pieces {
         };
         self.rest = bytes.split_off(end);
         let segment = Segment {
-            file: FileId(1),
+            file: self.id,
             from: self.offset,
             to: self.offset + bytes.len() as u64,
             line: 1,

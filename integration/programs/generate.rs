@@ -1,7 +1,10 @@
-//! Makes sample input, the same for the same arguments: `generate events|wide|small|demo DIR [--bytes N] [--files N] [--seed N]`.
+//! Makes sample input, the same for the same arguments:
+//! `generate events|csv|wide|small|demo DIR [--bytes N] [--parts N] [--partitions N] [--files N] [--seed N]`.
 //!
 //! ```text
-//! events   one NDJSON file of about --bytes: records of 400 to 500 bytes, numbered from 0
+//! events   NDJSON of about --bytes in --parts files (1): records of 400 to 500 bytes, numbered from 0, of --partitions shops (500)
+//! csv      the same without array and nesting, quoted where it must be
+//! wide     NDJSON of 200 columns, `part` one of --partitions
 //! small    --files NDJSON files of about 1 KB each, records numbered over all of them
 //! demo     a varied little spool: plain and compressed NDJSON, CSV, a few broken lines
 //! ```
@@ -62,7 +65,11 @@ const WORDS: [&str; 16] = [
     "drift",
 ];
 
-fn event(random: &mut Random, id: u64, out: &mut String) {
+/// Columns of the wide records.
+const COLUMNS: u64 = 200;
+const SHOPS: u64 = 500;
+
+fn event(random: &mut Random, id: u64, shops: u64, out: &mut String) {
     use std::fmt::Write;
     let second = id % 86_400;
     let day = 1 + (id / 7_919) % 28;
@@ -75,7 +82,7 @@ fn event(random: &mut Random, id: u64, out: &mut String) {
         second % 60,
         random.below(1000),
         random.pick(&REGIONS),
-        random.below(500),
+        random.below(shops),
         random.pick(&ACTIONS),
         random.below(5_000_000),
         random.next(),
@@ -115,17 +122,121 @@ fn event(random: &mut Random, id: u64, out: &mut String) {
     out.push_str("]}\n");
 }
 
-fn events(path: &Path, bytes: u64, seed: u64) -> io::Result<()> {
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let mut random = Random(seed | 1);
-    let (mut line, mut written, mut id) = (String::new(), 0, 0);
-    while written < bytes {
-        event(&mut random, id, &mut line);
-        file.write_all(line.as_bytes())?;
-        written += line.len() as u64;
-        id += 1;
+const CSV_HEADER: &str = "id,created_at,region,shop,action,user_id,session,amount,quantity,ok,message,os,model,width,dpi\n";
+
+fn csv_row(random: &mut Random, id: u64, _: u64, out: &mut String) {
+    use std::fmt::Write;
+    let second = id % 86_400;
+    out.clear();
+    write!(
+        out,
+        "{id},2026-10-{:02} {:02}:{:02}:{:02}.{:03},{},s{:03},{},{},{:016x}{:08x},{}.{:02},{},{},\"",
+        1 + (id / 7_919) % 28,
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+        random.below(1000),
+        random.pick(&REGIONS),
+        random.below(SHOPS),
+        random.pick(&ACTIONS),
+        random.below(5_000_000),
+        random.next(),
+        random.next() as u32,
+        random.below(1000),
+        random.below(100),
+        1 + random.below(9),
+        random.below(10) != 0,
+    )
+    .expect("writing to a string");
+    for n in 0..14 + random.below(8) {
+        if n > 0 {
+            out.push_str(if n % 5 == 0 { ", " } else { " " });
+        }
+        match random.pick(&WORDS) {
+            word if word.starts_with('\\') => out.push_str("\"\"quoted\"\""),
+            word => out.push_str(word),
+        }
     }
-    file.flush()?;
+    writeln!(
+        out,
+        "\",{},m{},{},{}.5",
+        random.pick(&["android", "ios", "linux", "windows"]),
+        random.below(300),
+        320 + random.below(2000),
+        100 + random.below(300),
+    )
+    .expect("writing to a string");
+}
+
+fn wide_record(random: &mut Random, id: u64, parts: u64, out: &mut String) {
+    use std::fmt::Write;
+    out.clear();
+    let start = write!(
+        out,
+        r#"{{"id":{id},"created_at":"2026-10-{:02}T10:{:02}:{:02}Z","part":"p{:03}""#,
+        1 + id % 28,
+        id / 60 % 60,
+        id % 60,
+        random.below(parts),
+    );
+    start.expect("writing to a string");
+    for n in 3..COLUMNS {
+        let value = match n % 5 {
+            0 => write!(out, r#","c{n:03}":{}"#, random.below(1 << (n % 40))),
+            1 => write!(
+                out,
+                r#","c{n:03}":{}.{:03}"#,
+                random.below(10_000),
+                random.below(1000)
+            ),
+            2 => write!(
+                out,
+                r#","c{n:03}":"{}-{}""#,
+                random.pick(&ACTIONS),
+                random.below(1000)
+            ),
+            3 => write!(out, r#","c{n:03}":{}"#, random.below(2) == 0),
+            _ if random.below(3) == 0 => write!(out, r#","c{n:03}":null"#),
+            _ => write!(out, r#","c{n:03}":"{}""#, random.pick(&REGIONS)),
+        };
+        value.expect("writing to a string");
+    }
+    out.push_str("}\n");
+}
+
+/// A record's text: of which number, with how many partitions.
+type Make = fn(&mut Random, u64, u64, &mut String);
+
+/// What one run is asked to make.
+struct Asked {
+    bytes: u64,
+    parts: u64,
+    partitions: u64,
+    files: u64,
+    seed: u64,
+}
+
+/// `name.end`, or `name-00.end` and so on, each beginning with `header`.
+fn parts(dir: &Path, name: &str, header: &str, make: Make, asked: &Asked) -> io::Result<()> {
+    let mut random = Random(asked.seed | 1);
+    let (stem, end) = name.split_once('.').expect("a name with an ending");
+    let (mut line, mut id) = (String::new(), 0);
+    for part in 0..asked.parts {
+        let path = match asked.parts {
+            1 => dir.join(name),
+            _ => dir.join(format!("{stem}-{part:02}.{end}")),
+        };
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+        file.write_all(header.as_bytes())?;
+        let mut written = header.len() as u64;
+        while written < asked.bytes / asked.parts {
+            make(&mut random, id, asked.partitions, &mut line);
+            file.write_all(line.as_bytes())?;
+            written += line.len() as u64;
+            id += 1;
+        }
+        file.flush()?;
+    }
     println!("{id}");
     Ok(())
 }
@@ -136,7 +247,7 @@ fn small(dir: &Path, files: u64, seed: u64) -> io::Result<()> {
     for n in 0..files {
         text.clear();
         while text.len() < 700 {
-            event(&mut random, id, &mut line);
+            event(&mut random, id, SHOPS, &mut line);
             text.push_str(&line);
             id += 1;
         }
@@ -149,7 +260,7 @@ fn small(dir: &Path, files: u64, seed: u64) -> io::Result<()> {
 fn lines(random: &mut Random, from: u64, count: u64) -> Vec<u8> {
     let (mut line, mut text) = (String::new(), Vec::new());
     for id in from..from + count {
-        event(random, id, &mut line);
+        event(random, id, SHOPS, &mut line);
         text.extend_from_slice(line.as_bytes());
     }
     text
@@ -206,30 +317,40 @@ fn main() -> io::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let kind = arguments.next().unwrap_or_default();
     let dir = PathBuf::from(arguments.next().unwrap_or_default());
-    let (mut bytes, mut files, mut seed) = (100 << 20, 1000, 1);
+    let mut asked = Asked {
+        bytes: 100 << 20,
+        parts: 1,
+        partitions: SHOPS,
+        files: 1000,
+        seed: 1,
+    };
     while let Some(name) = arguments.next() {
         let value: u64 = arguments
             .next()
             .and_then(|value| value.parse().ok())
             .ok_or_else(|| io::Error::other(format!("`{name}` takes a number")))?;
         match name.as_str() {
-            "--bytes" => bytes = value,
-            "--files" => files = value,
-            "--seed" => seed = value,
+            "--bytes" => asked.bytes = value,
+            "--parts" => asked.parts = value.max(1),
+            "--partitions" => asked.partitions = value.max(1),
+            "--files" => asked.files = value,
+            "--seed" => asked.seed = value,
             _ => {
                 return Err(io::Error::other(format!(
-                    "`{name}` is not known: --bytes, --files, --seed are"
+                    "`{name}` is not known: --bytes, --parts, --partitions, --files, --seed are"
                 )));
             }
         }
     }
     fs::create_dir_all(&dir)?;
     match kind.as_str() {
-        "events" => events(&dir.join("events.ndjson"), bytes, seed),
-        "small" => small(&dir, files, seed),
-        "demo" => demo(&dir, seed),
+        "events" => parts(&dir, "events.ndjson", "", event, &asked),
+        "csv" => parts(&dir, "events.csv", CSV_HEADER, csv_row, &asked),
+        "wide" => parts(&dir, "wide.ndjson", "", wide_record, &asked),
+        "small" => small(&dir, asked.files, asked.seed),
+        "demo" => demo(&dir, asked.seed),
         _ => Err(io::Error::other(format!(
-            "`{kind}` is not known: events, small, demo are"
+            "`{kind}` is not known: events, csv, wide, small, demo are"
         ))),
     }
 }

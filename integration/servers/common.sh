@@ -15,6 +15,12 @@ hive_version=2.3.9
 hive_new_version=4.0.1
 hive_new_hadoop_version=3.3.6
 spark_version=3.5.8
+# Contenders of the race. Of Redpanda Connect only the engine can be had under a free licence.
+polars_version=2.1.0
+flume_version=1.11.0
+flume_hadoop_version=3.3.6
+flume_log4j_version=2.18.0
+benthos_version=v4.60.0
 
 cache=${XDG_CACHE_HOME:-${HOME:?HOME or XDG_CACHE_HOME must be set}/.cache}/lakeward
 minio=$cache/bin/minio-$minio_version
@@ -26,6 +32,9 @@ hadoop_new=$cache/hadoop-$hadoop_new_version
 hive=$cache/hive-$hive_version
 hive_new=$cache/hive-$hive_new_version
 spark=$cache/spark-$spark_version
+polars=$cache/polars-$polars_version
+flume=$cache/flume-$flume_version
+benthos=$cache/bin/benthos-$benthos_version
 
 # All that there are, in the order in which they are started.
 servers=(minio seaweedfs weak hdfs_old hdfs_new hdfs_ha hdfs_kerberos hive hive_new)

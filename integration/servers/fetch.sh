@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Obtains the servers and readers of the integration tests.
 #
-#   fetch.sh [minio|seaweedfs|weak|hdfs_old|hdfs_new|hdfs_ha|hdfs_kerberos|hive|hive_new|spark|duckdb|strace|all]...
+#   fetch.sh [minio|seaweedfs|weak|hdfs_old|hdfs_new|hdfs_ha|hdfs_kerberos|hive|hive_new|spark|duckdb|strace|polars|flume|benthos|all]...
 #
-# All at the same time; the first that fails ends the others.
+# All at the same time; the first that fails ends the others. The last three run in the race alone and are not in "all".
 #
 # Everything goes to ${XDG_CACHE_HOME:-$HOME/.cache}/lakeward/, with its version
 # in its name, so a changed pin in common.sh fetches anew and a second call does nothing:
 #   bin/minio-VERSION  bin/weed-VERSION  readers/bin/python (DuckDB, pyarrow)
 #   hadoop-VERSION/{jars,web,name}  the last an empty file system's metadata
 #   hive-VERSION/{jars,loopback}  spark-VERSION/bin/python (pyspark)
+#   polars-VERSION/bin/python  flume-VERSION/jars  bin/benthos-VERSION
 # strace is Debian's package. "all" (the default) passes over a server, or strace,
 # which LAKEWARD_TEST_WITHOUT names, or
 # of which LAKEWARD_TEST_MINIO / _SEAWEEDFS / _READERS tells that one is there.
@@ -296,11 +297,58 @@ get_spark() {
   : >"$spark/complete"
 }
 
+get_polars() {
+  [[ ! -e $polars/complete ]] || return 0
+  local help="install python3 with venv"
+  command -v python3 >/dev/null || fail "Polars could not be had: $help."
+  echo "fetching Polars $polars_version"
+  rm -rf "$polars"
+  python3 -m venv "$polars" >>"$log" 2>&1 || fail "Polars could not be had (see $log): $help."
+  try "$log" "$polars/bin/python" -m pip install --quiet --only-binary :all: --no-cache-dir "polars==$polars_version" ||
+    fail "Polars could not be had (see $log): $help."
+  "$polars/bin/python" -c 'import polars' >>"$log" 2>&1 || fail "Polars does not run (see $log): $help."
+  : >"$polars/complete"
+}
+
+# Its sink leaves it to others to bring Hadoop and a backend for its log.
+get_flume() {
+  [[ ! -e $flume/complete ]] || return 0
+  local part log4j=()
+  for part in core slf4j-impl 1.2-api; do
+    log4j+=("org.apache.logging.log4j:log4j-$part:$flume_log4j_version")
+  done
+  echo "fetching Flume $flume_version"
+  rm -rf "$flume"
+  jars "$flume/jars" "org.apache.flume:flume-ng-node:$flume_version" \
+    "org.apache.hadoop:hadoop-client:$flume_hadoop_version" "${log4j[@]}" \
+    '!org.slf4j:slf4j-reload4j' '!org.slf4j:slf4j-log4j12' '!ch.qos.reload4j:reload4j' '!log4j:log4j' ||
+    fail "Flume $flume_version could not be had (see $log): see to it that mvn reaches its repository."
+  : >"$flume/complete"
+}
+
+build_benthos() {
+  [[ ! -x $benthos ]] || return 0
+  local help="install Go 1.25 or newer"
+  command -v go >/dev/null || fail "Benthos could not be built: $help."
+  echo "building Benthos $benthos_version (two minutes, once)"
+  mkdir -p "$scratch/benthos"
+  cp "$here/../race/benthos.go" "$scratch/benthos/main.go"
+  (
+    cd "$scratch/benthos"
+    export GOTOOLCHAIN=local GOWORK=off GOFLAGS=-buildvcs=false CGO_ENABLED=0
+    go mod init race >>"$log" 2>&1
+    try "$log" go get "github.com/redpanda-data/benthos/v4/public/service@$benthos_version" &&
+      try "$log" go mod tidy && try "$log" nice -n 10 go build -trimpath -ldflags '-s -w' -o "$scratch/bin" .
+  ) || fail "Benthos could not be built (see $log): $help."
+  mv -f "$scratch/bin" "$benthos"
+}
+
 # What there is to obtain, the longest first; what its log is called, and who obtains it.
-tasks=(minio hive_new hive spark hadoop_old hadoop_new duckdb kerberos seaweedfs strace)
+tasks=(minio benthos hive_new hive flume spark hadoop_old hadoop_new duckdb polars kerberos seaweedfs strace)
 declare -A obtain=(
   [minio]=build_minio [hive_new]=get_hive_new [hive]=get_hive_old [spark]=get_spark
   [hadoop_old]=get_hadoop_old [hadoop_new]=get_hadoop_new [duckdb]=get_duckdb
+  [polars]=get_polars [flume]=get_flume [benthos]=build_benthos
   [kerberos]=get_kerberos [seaweedfs]=get_seaweedfs [strace]=get_strace
 )
 declare -A chosen=()
@@ -310,7 +358,7 @@ choose() {
   local name
   case $1 in
   weak) check_weak ;;
-  minio | seaweedfs | hive_new | spark | duckdb | strace) chosen[$1]=1 ;;
+  minio | seaweedfs | hive_new | spark | duckdb | strace | polars | flume | benthos) chosen[$1]=1 ;;
   hdfs_old) chosen[hadoop_old]=1 ;;
   hdfs_new | hdfs_ha) chosen[hadoop_new]=1 ;;
   hdfs_kerberos) chosen[hadoop_new]=1 chosen[kerberos]=1 ;;
@@ -322,7 +370,7 @@ choose() {
     [[ -n ${LAKEWARD_TEST_READERS:-} ]] || choose duckdb
     listed strace "${LAKEWARD_TEST_WITHOUT:-}" || choose strace
     ;;
-  *) fail "fetch.sh: no such thing as \"$1\"; give ${servers[*]} spark duckdb strace or all." ;;
+  *) fail "fetch.sh: no such thing as \"$1\"; give ${servers[*]} spark duckdb strace polars flume benthos or all." ;;
   esac
 }
 

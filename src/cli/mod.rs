@@ -12,6 +12,7 @@ pub mod exit;
 pub mod files;
 pub mod init;
 pub mod logging;
+mod memory;
 mod ports;
 pub mod progress;
 pub mod rebuild;
@@ -34,6 +35,8 @@ use ports::{Ports, bytes, done, is_alive, print_json, read_journal, request, run
 /// What every command gets.
 pub struct Context {
     pub global: Global,
+    /// Makes the allocator give the system what is free.
+    pub give_back: fn(),
 }
 
 impl Context {
@@ -75,16 +78,17 @@ pub fn check_name(config: &Config, name: &str) -> Result<(), Failure> {
     ))
 }
 
-/// The whole program. clap itself prints help (exit 0) and usage errors (exit 2).
+/// The whole program. clap itself prints help (exit 0) and usage errors (exit 2). `give_back` makes the allocator give the
+/// system what is free.
 #[must_use]
-pub fn main() -> Exit {
+pub fn main(give_back: fn()) -> Exit {
     let Arguments { global, command } = Arguments::parse();
     logging::install_panic_hook(global.log_format);
     if let Err(message) = logging::start(&global) {
         logging::complain(global.log_format, &message);
         return Exit::Usage;
     }
-    run(&Context { global }, &command)
+    run(&Context { global, give_back }, &command)
 }
 
 /// Carries out one command and says why it failed.

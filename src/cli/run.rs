@@ -20,6 +20,7 @@ struct Report<'a> {
 
 pub fn run(context: &Context, args: &Run) -> anyhow::Result<Exit> {
     let config = context.config()?;
+    super::memory::keep_within(config.agent.memory, context.give_back);
     let runtime = super::runtime()?;
     let stop = Arc::new(Stop::default());
     runtime.spawn(obey_signals(Arc::clone(&stop)));

@@ -1,4 +1,4 @@
-"""Measures landing on MinIO and HDFS beside the local disk, and what a plain upload of the same data files takes.
+"""`make bench`: landing on MinIO and HDFS beside the local disk, and what a plain upload of the same data files takes.
 
 In each of ROUNDS rounds the same input is landed in a new local lake, a new one on MinIO and a new one on HDFS, by the
 configuration that is below and all cores, in eight batches, so that one is encoded while the last one is landed. What landed is
@@ -10,15 +10,17 @@ import glob
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
+import duckdb
 import pyarrow.dataset
 import pyarrow.fs
 
-from bench import BYTES, GENERATE, LAKEWARD, ROUNDS, count, expect, spread, timed
+from .inputs import generate
+from .measure import run, spread
+from .settings import BYTES, LAKEWARD, ROUNDS
 
 BATCHES = 8
 CONFIG = """
@@ -38,6 +40,14 @@ compression = "zstd"
 [pipeline.sink.roll]
 bytes = {roll}
 """
+
+
+def count(pattern):
+    return duckdb.sql(f"SELECT count(*) FROM read_parquet('{pattern}', hive_partitioning = false)").fetchall()[0][0]
+
+
+def everywhere(command):
+    return run(command, sorted(os.sched_getaffinity(0)))
 
 
 class Local:
@@ -101,7 +111,7 @@ class Hdfs:
         self.hdfs = variable("_CLIENT")
 
     def dfs(self, *arguments):
-        return timed([self.hdfs, "dfs", *arguments])[0]
+        return everywhere([self.hdfs, "dfs", *arguments]).wall
 
     def toml(self, number):
         return f'type = "hdfs"\nname_node = "{self.url}"\nroot = "/bench-{number}"\nuser = "{self.user}"'
@@ -130,25 +140,27 @@ def land(work, source, records, lake, number):
     roll = max(BYTES // BATCHES, 1 << 20)
     with open(f"{work}/lakeward.toml", "w") as file:
         file.write(CONFIG.format(lake=lake.toml(number), roll=roll))
-    measured = timed([LAKEWARD, "--config", f"{work}/lakeward.toml", "-q", "run", "--once"])
-    expect(f"lakeward on {lake.name}", lake.count(number), records)
+    measured = everywhere([LAKEWARD, "--config", f"{work}/lakeward.toml", "-q", "run", "--once"])
+    found = lake.count(number)
+    if found != records:
+        sys.exit(f"lakeward on {lake.name}: {found} records in the output, {records} in the input")
     return measured
 
 
 def table(megabytes, runs, remote, uploads):
     print("| lake | MB/s of input | CPU seconds | peak MiB | speed against the local disk |\n| --- | --- | --- | --- | --- |")
-    local = [run[0] for run in runs["local disk"]]
+    local = [took.wall for took in runs["local disk"]]
     for name, measured in runs.items():
-        ratio = spread([here / run[0] for here, run in zip(local, measured)]) if name != "local disk" else "1"
+        ratio = spread([here / took.wall for here, took in zip(local, measured)]) if name != "local disk" else "1"
         print(
-            f"| {name} | {megabytes / statistics.median(run[0] for run in measured):.0f}"
-            f" | {statistics.median(run[1] for run in measured):.1f} | {max(run[2] for run in measured):.0f} | {ratio} |"
+            f"| {name} | {megabytes / statistics.median(took.wall for took in measured):.0f}"
+            f" | {statistics.median(took.cpu for took in measured):.1f} | {max(took.peak for took in measured):.0f} | {ratio} |"
         )
     print("\n| the local lake's data files, uploaded | seconds | Lakeward's speed against landing locally and then uploading |\n| --- | --- | --- |")
     for lake in remote:
-        took = uploads[lake.name]
-        both = [(here + up) / run[0] for here, up, run in zip(local, took, runs[lake.name])]
-        print(f"| by {lake.client} to {lake.name} | {spread(took)} | {spread(both)} |")
+        ups = uploads[lake.name]
+        both = [(here + up) / took.wall for here, up, took in zip(local, ups, runs[lake.name])]
+        print(f"| by {lake.client} to {lake.name} | {spread(ups)} | {spread(both)} |")
 
 
 def main():
@@ -161,7 +173,7 @@ def main():
         return
     work = tempfile.mkdtemp(prefix="lakeward-bench-", dir=os.environ.get("BENCH_DIR"))
     try:
-        records = int(subprocess.check_output([GENERATE, "events", f"{work}/data", "--bytes", str(BYTES)]))
+        records = generate("events", f"{work}/data", "--bytes", str(BYTES))
         source = f"{work}/data/events.ndjson"
         local, remote = Local(work), [kind(work) for kind in present]
         runs = {lake.name: [] for lake in (local, *remote)}
