@@ -77,9 +77,9 @@ fn infer(
     inputs: &[String],
 ) -> Result<(), Failure> {
     let mut inference = Inference::new(&pipeline.schema);
-    for number in 0..inputs.len() {
+    for (number, input) in inputs.iter().enumerate() {
         let context = context(pipeline, number)?;
-        let mut pieces = Pieces::open(&inputs[number], number)?;
+        let mut pieces = Pieces::open(input, number)?;
         let before = inference.records();
         while let Some((segment, bytes)) = pieces.next()? {
             inference.observe(&context, &segment, &bytes);
