@@ -198,7 +198,10 @@ impl Power {
         totals.fault("power cuts: trees that differ");
         let met = steps(&self.ground.var, &self.ground.staging, &self.ground.lake());
         for step in &met {
-            totals.fault(&format!("power cuts: trees with a batch that was {}", step.words()));
+            totals.fault(&format!(
+                "power cuts: trees with a batch that was {}",
+                step.words()
+            ));
         }
         if !met.is_empty() {
             totals.fault("power cuts: trees with any of these");
