@@ -261,14 +261,12 @@ impl<'a> Recorded<'a> {
                 }
                 None => self.only_elsewhere(call),
             },
-            // Owners are not held.
-            "fchown" => Ok(Worked::Otherwise),
-            "mmap" => self.map(call),
+            "mmap" => map(call),
             // No new process, whose descriptors would be its own.
             "clone3" | "clone" if call.words().contains("CLONE_FILES") => Ok(Worked::Otherwise),
             "execve" if number == 0 => Ok(Worked::Otherwise),
-            // What they do was done when they began, or is done when they end.
-            "close" | "fsync" | "fdatasync" => Ok(Worked::Otherwise),
+            // Owners are not held; the others work when they begin or when they have ended.
+            "fchown" | "close" | "fsync" | "fdatasync" => Ok(Worked::Otherwise),
             "ioctl" => self.only_elsewhere(call),
             _ => Err("not understood".to_owned()),
         }
@@ -393,18 +391,6 @@ impl<'a> Recorded<'a> {
         }
     }
 
-    /// Only SQLite's shared memory, which no power cut leaves, is written by memory.
-    fn map(&mut self, call: &Call) -> Result<Worked, String> {
-        if call.argument(3)?.contains("MAP_SHARED")
-            && call.argument(2)?.contains("PROT_WRITE")
-            && let (0.., path) = call.descriptor(4)?
-            && !path.is_some_and(|path| path.ends_with("-shm"))
-        {
-            return Err("a file is written by memory".to_owned());
-        }
-        Ok(Worked::Otherwise)
-    }
-
     /// Fine where it concerns a descriptor of something else. A path of something else is none of the program's business.
     fn only_elsewhere(&self, call: &Call) -> Result<Worked, String> {
         match call.descriptor(0) {
@@ -481,14 +467,27 @@ impl<'a> Recorded<'a> {
     }
 }
 
+/// Only SQLite's shared memory, which no power cut leaves, is written by memory.
+fn map(call: &Call) -> Result<Worked, String> {
+    if call.argument(3)?.contains("MAP_SHARED")
+        && call.argument(2)?.contains("PROT_WRITE")
+        && let (0.., path) = call.descriptor(4)?
+        && !path.is_some_and(|path| path.ends_with("-shm"))
+    {
+        return Err("a file is written by memory".to_owned());
+    }
+    Ok(Worked::Otherwise)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::durable::Seen;
     use super::super::strace;
     use super::*;
     use std::ffi::OsStr;
 
-    /// What is left of file `a` if nothing that was not synced is kept, after each step of a record.
-    fn left(record: &str) -> Result<Vec<Option<Vec<u8>>>, String> {
+    /// What is left of file `a`, which holds `old`, if nothing that was not synced is kept, after each step of a record.
+    fn left(record: &str) -> Result<String, String> {
         let mut tree = Tree::default();
         tree.add_file(ROOT, OsStr::new("a"), b"old".to_vec(), 0o644)?;
         tree.sync_all();
@@ -497,21 +496,13 @@ mod tests {
         let mut left = Vec::new();
         while run.step()?.is_some() {
             let tree = run.after_cut(Manner::Nothing, &mut Chance::of(1));
-            let bytes = tree.find(ROOT, OsStr::new("a")).map(|a| match tree.see(a) {
-                Ok(super::super::durable::Seen::File(bytes)) => bytes.to_vec(),
-                _ => Vec::new(),
+            let found = tree.find(ROOT, OsStr::new("a"));
+            left.push(match found.map(|found| tree.see(found)) {
+                Some(Ok(Seen::File(bytes))) => String::from_utf8_lossy(bytes).into_owned(),
+                _ => "gone".to_owned(),
             });
-            left.push(bytes);
         }
-        Ok(left)
-    }
-
-    fn old() -> Option<Vec<u8>> {
-        Some(b"old".to_vec())
-    }
-
-    fn new() -> Option<Vec<u8>> {
-        Some(b"new".to_vec())
+        Ok(left.join(" "))
     }
 
     const OPEN: &str = "1 openat(AT_FDCWD</>, \"d/a\", O_RDWR) = 3</d/a>\n";
@@ -519,7 +510,7 @@ mod tests {
     #[test]
     fn what_was_written_before_a_sync_began_is_kept() {
         let record = format!("{OPEN}1 write(3</d/a>, \"new\", 3) = 3\n1 fsync(3</d/a>) = 0\n");
-        assert_eq!(left(&record), Ok(vec![old(), new()]));
+        assert_eq!(left(&record).unwrap(), "old new");
     }
 
     #[test]
@@ -528,23 +519,21 @@ mod tests {
             "{OPEN}1 pwrite64(3</d/a>, \"new\", 3, 0 <unfinished ...>\n2 fsync(3</d/a> <unfinished ...>\n\
              1 <... pwrite64 resumed>) = 3\n2 <... fsync resumed>) = 0\n2 fdatasync(3</d/a>) = 0\n"
         );
-        assert_eq!(left(&record), Ok(vec![old(), old(), new()]));
+        assert_eq!(left(&record).unwrap(), "old old new");
     }
 
     #[test]
     fn a_new_name_is_kept_by_a_sync_of_its_directory_alone() {
-        let record = format!(
-            "1 rename(\"/d/a\", \"/d/b\") = 0\n1 open(\"/d/b\", O_RDONLY) = 3</d/b>\n1 fsync(3</d/b>) = 0\n\
-             1 openat(AT_FDCWD</>, \"/d\", O_RDONLY) = 4</d>\n1 fsync(4</d>) = 0\n"
-        );
-        assert_eq!(left(&record), Ok(vec![old(), old(), None]));
+        let record = "1 rename(\"/d/a\", \"/d/b\") = 0\n1 open(\"/d/b\", O_RDONLY) = 3</d/b>\n1 fsync(3</d/b>) = 0\n\
+             1 openat(AT_FDCWD</>, \"/d\", O_RDONLY) = 4</d>\n1 fsync(4</d>) = 0\n";
+        assert_eq!(left(record).unwrap(), "old old gone");
     }
 
     #[test]
     fn what_another_thread_has_seen_has_happened() {
         let record = "1 rename(\"/d/a\", \"/d/b\" <unfinished ...>\n2 open(\"/d/b\", O_RDONLY) = 3</d/b>\n\
                       1 <... rename resumed>) = 0\n";
-        assert_eq!(left(record), Ok(vec![]));
+        assert_eq!(left(record).unwrap(), "");
     }
 
     #[test]
