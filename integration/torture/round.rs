@@ -133,7 +133,12 @@ impl Torture {
                 self.minio = Some(minio);
             }
             Kind::Disks => {
-                let place = Place::ALL[(number % 4) as usize];
+                let place = Place::ALL[(number % Place::ALL.len() as u64) as usize];
+                let pipelines = match place {
+                    // Of every other number one pipeline moves for sure.
+                    Place::Archive => of_round(number | 1, 3),
+                    _ => pipelines,
+                };
                 let mut ground = if place == Place::Staging {
                     let Some(s3) = self.s3(&name) else {
                         return;
@@ -193,7 +198,7 @@ impl Torture {
         })
     }
 
-    fn fight(
+    pub fn fight(
         &self,
         mut ground: Ground,
         kills: u64,
