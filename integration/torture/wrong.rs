@@ -125,12 +125,12 @@ fn i9_rejects_that_are_not_counted() {
     is_found_out("i9-rejects-not-counted", 12, &["the audit does not agree"]);
 }
 
-/// One of the three locks keeps a second agent away as well as all.
+/// One of the three locks keeps a second agent away as well as all; without them SQLite's own may.
 #[test]
 fn i12_no_lock_at_all() {
     is_found_out(
         "i12-journal-not-locked,i12-staging-not-locked,i12-spool-not-locked",
         2,
-        &["beside a frozen agent another ended with Some(0)"],
+        &["beside a frozen agent another ended"],
     );
 }
