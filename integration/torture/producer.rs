@@ -33,6 +33,8 @@ pub struct Producer {
     pub durable: bool,
     /// Given out so far, over all sites: no record is there twice.
     pub ids: Arc<AtomicI64>,
+    /// Some of several segments, and so of several batches.
+    pub long_files: bool,
     files: u64,
 }
 
@@ -57,6 +59,7 @@ impl Producer {
             chance,
             durable: false,
             ids: Arc::clone(ids),
+            long_files: false,
             files: 0,
         }
     }
@@ -80,8 +83,7 @@ impl Producer {
         let at = self.chance.below(self.spools.len() as u64) as usize;
         let spool = self.spools[at].clone();
         let pipeline = &spool.pipeline;
-        // Of several segments, and so of several batches.
-        let long = self.chance.one_in(40);
+        let long = self.long_files && self.chance.one_in(40);
         let records = if long {
             4_000
         } else {

@@ -206,7 +206,9 @@ impl Torture {
         chance: &mut Chance,
         totals: &mut Totals,
     ) {
-        let producer = ground.producer(&self.ids, chance.fork()).start();
+        let mut producer = ground.producer(&self.ids, chance.fork());
+        producer.long_files = true;
+        let producer = producer.start();
         let onlooker = Onlooker::start(&ground.lake, self.pause.clone(), chance.fork());
         kill(&ground, kills, mayhem, chance, totals);
         mayhem.settle();
