@@ -7,7 +7,7 @@
 #
 #   ROUNDS=10 SEED=1 KILLS=100 ONLY=local,minio integration/torture.sh
 #
-# integration/torture_program.rs says what each means. Histories are left in
+# integration/programs/torture.rs says what each means. Histories are left in
 # target/torture/SEED. LAKEWARD_PROFILE=release (or debug, the default) is the
 # program that is tortured.
 set -euo pipefail

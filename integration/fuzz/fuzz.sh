@@ -5,6 +5,9 @@
 # Ends with 1 as soon as a property does not hold; the input is printed and kept in
 # integration/fuzz/artifacts/. Put it into corpus/ under a name that says what went
 # wrong, so that `make unit` holds it from then on.
+#
+# Needs rustup with the nightly toolchain; cargo-fuzz, where there is none, is
+# installed into ${XDG_CACHE_HOME:-$HOME/.cache}/lakeward/.
 set -euo pipefail
 
 # bash counts in SECONDS itself from the value that the caller gave.
@@ -19,8 +22,13 @@ missing() {
 command -v rustup >/dev/null || missing "rustup" "https://rustup.rs"
 rustup toolchain list | grep -q '^nightly' ||
   missing "the nightly toolchain of Rust" "rustup toolchain install nightly --profile minimal"
-cargo +nightly fuzz --version >/dev/null 2>&1 ||
-  missing "cargo-fuzz" "cargo install --locked cargo-fuzz"
+cargo_fuzz_version=0.13.2
+if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
+  root=${XDG_CACHE_HOME:-$HOME/.cache}/lakeward/cargo-fuzz-$cargo_fuzz_version
+  [[ -x $root/bin/cargo-fuzz ]] ||
+    cargo install --locked --root "$root" "cargo-fuzz@$cargo_fuzz_version"
+  export PATH=$root/bin:$PATH
+fi
 
 read -ra targets <<<"${TARGETS:-unpack frame decode names config manifest journal}"
 cargo +nightly fuzz build --fuzz-dir .

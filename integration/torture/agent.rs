@@ -68,9 +68,13 @@ impl Agent {
     }
 
     /// Its exit code. One that does not end is killed after long.
-    pub fn wait(mut self) -> Option<i32> {
+    pub fn wait(self) -> Option<i32> {
+        self.wait_for(PATIENCE)
+    }
+
+    pub fn wait_for(mut self, patience: Duration) -> Option<i32> {
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < patience {
             if let Some(status) = self.ended() {
                 return status.code();
             }

@@ -18,10 +18,18 @@ pub enum Place {
     Lake,
     /// Of a remote lake: that of a local one is on the lake's own disk.
     Staging,
+    /// Another one than the spool's: what is retired is copied there.
+    Archive,
 }
 
 impl Place {
-    pub const ALL: [Self; 4] = [Self::Journal, Self::Spool, Self::Lake, Self::Staging];
+    pub const ALL: [Self; 5] = [
+        Self::Journal,
+        Self::Spool,
+        Self::Lake,
+        Self::Staging,
+        Self::Archive,
+    ];
 
     fn path(self) -> &'static str {
         match self {
@@ -29,14 +37,15 @@ impl Place {
             Self::Spool => "spool",
             Self::Lake => "lake",
             Self::Staging => "var/staging",
+            Self::Archive => "retired",
         }
     }
 
     /// Room for all of a round.
     fn bytes(self) -> u64 {
         match self {
-            Self::Lake => 48 << 20,
-            _ => 16 << 20,
+            Self::Lake => 128 << 20,
+            _ => 64 << 20,
         }
     }
 }
@@ -69,6 +78,7 @@ impl Narrow {
                 ground.lake = Lake::Local(seen);
             }
             Place::Staging => ground.staging = seen,
+            Place::Archive => {}
         }
         Self {
             disk,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -39,6 +40,8 @@ pub struct Ground {
     pub staging: PathBuf,
     /// Of all pipelines.
     pub spools: PathBuf,
+    /// Where something is wrong, the directory is left for a person to look at.
+    pub kept: bool,
 }
 
 impl Ground {
@@ -67,6 +70,7 @@ impl Ground {
             var: base.join("var"),
             spools: base.join("spool"),
             staging: base.join("lake/_lakeward/staging"),
+            kept: true,
             site,
         }
     }
@@ -91,6 +95,7 @@ impl Ground {
             var: site.path("var"),
             spools: site.path("spool"),
             staging: site.path("var/staging"),
+            kept: true,
             site,
         }
     }
@@ -115,7 +120,13 @@ impl Ground {
     /// All faults are over: everything lands, and the whole lake is compared with all that was dropped.
     /// Whether all is well.
     pub fn end(&mut self, totals: &mut Totals) -> bool {
-        let code = Agent::start(self, &["run", "--once"]).wait();
+        let agent = Agent::start(self, &["run", "--once"]);
+        // Where something was wrong already, the verdict is wanted more than the end.
+        let code = if totals.is_clean() {
+            agent.wait()
+        } else {
+            agent.wait_for(Duration::from_secs(10))
+        };
         if code != Some(0) {
             totals.wrong(format!(
                 "{}: without any fault `run --once` ended with {code:?}\n{}",
@@ -141,7 +152,7 @@ impl Ground {
         }
         let clean = verdict.is_clean() && audit.status.success() && code == Some(0);
         totals.take(&self.name, verdict);
-        if !clean {
+        if !clean && self.kept {
             println!("kept for you to look at: {}", self.site.keep().display());
         }
         clean

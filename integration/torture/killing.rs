@@ -1,14 +1,21 @@
-//! kill -9 and SIGSTOP at moments that nobody chose.
+//! kill -9 and SIGSTOP at moments that nobody chose, and at the rarer ones that are waited for.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::agent::{Agent, Found};
+use super::aim::Aim;
 use super::chance::Chance;
 use super::ground::Ground;
-use super::moment::{Step, steps};
+use super::moment::{Step, staged_in};
+use super::survey::Survey;
 use super::totals::Totals;
+
+/// So many lives in a row without any progress, though files wait: it hangs.
+const IDLE_MAX: u64 = 40;
+/// A sign that is waited for comes within this, or nothing waits to be landed.
+const AIM_MAX: Duration = Duration::from_millis(600);
 
 /// What else befalls the program while it runs.
 pub trait Mayhem {
@@ -19,6 +26,10 @@ pub trait Mayhem {
     /// All of it is over for good.
     fn settle(&mut self) {
         self.relent();
+    }
+    /// One life in so many is stopped for long, and after one in so many kills staging is spoilt.
+    fn seldom(&self) -> u64 {
+        12
     }
     /// How a run may end by itself.
     fn codes(&self) -> &[i32] {
@@ -35,7 +46,7 @@ impl Mayhem for Peace {
     }
 }
 
-/// Kills until `kills` of them have met a batch.
+/// Kills until `kills` of them have met a batch, or something is wrong: what follows that is its consequence.
 pub fn kill(
     ground: &Ground,
     kills: u64,
@@ -45,8 +56,20 @@ pub fn kill(
 ) {
     let before = totals.kills;
     let patience = Instant::now();
-    while totals.kills < before + kills {
-        run(ground, mayhem, chance, totals);
+    let mut survey = Survey::default();
+    let (mut progress, mut idle) = ((0, 0), 0);
+    while totals.kills < before + kills && totals.is_clean() {
+        run(ground, &mut survey, mayhem, chance, totals);
+        let now = (totals.kills, survey.records());
+        idle = if now == progress { idle + 1 } else { 0 };
+        progress = now;
+        if idle == IDLE_MAX {
+            totals.wrong(format!(
+                "{}: it was started {idle} times, and no batch was met and nothing landed\n{}",
+                ground.name,
+                ground.last_words()
+            ));
+        }
         // 300 times what a kill takes.
         if patience.elapsed() > Duration::from_secs(60 + 30 * kills) {
             totals.wrong(format!(
@@ -61,7 +84,13 @@ pub fn kill(
 }
 
 /// One life of the program.
-fn run(ground: &Ground, mayhem: &mut dyn Mayhem, chance: &mut Chance, totals: &mut Totals) {
+fn run(
+    ground: &Ground,
+    survey: &mut Survey,
+    mayhem: &mut dyn Mayhem,
+    chance: &mut Chance,
+    totals: &mut Totals,
+) {
     let arguments: &[&str] = if chance.one_in(2) {
         &["run"]
     } else {
@@ -70,23 +99,32 @@ fn run(ground: &Ground, mayhem: &mut dyn Mayhem, chance: &mut Chance, totals: &m
     let life = chance.pick(&[60, 100, 150, 200, 500]);
     let early = chance.one_in(4);
     let mut struck = early.then(|| mayhem.strike(chance)).flatten();
+    let aim = chance.one_in(2).then(|| Aim::at(ground, chance));
     let mut agent = Agent::start(ground, arguments);
     sleep(chance.below(life));
     if !early {
         struck = mayhem.strike(chance);
     }
-    if let Some(what) = struck {
+    if let Some(what) = struck.clone() {
         ground.note(json!({"event": "fault", "what": what}));
         totals.fault(&what);
         sleep(chance.below(2 * life));
         if chance.one_in(2) {
             mayhem.relent();
             sleep(chance.below(life));
+            struck = None;
         }
     }
-    if chance.one_in(12) && hold(ground, &mut agent, chance, totals) {
+    let codes: &[i32] = match struck {
+        Some(_) => mayhem.codes(),
+        None => &[],
+    };
+    if chance.one_in(mayhem.seldom()) && hold(ground, &mut agent, codes, chance, totals) {
         agent.thaw();
         sleep(chance.below(life));
+    }
+    if let Some(aim) = aim {
+        aim.wait(&mut agent, AIM_MAX);
     }
     match agent.freeze() {
         Found::Ended(code) => {
@@ -105,22 +143,55 @@ fn run(ground: &Ground, mayhem: &mut dyn Mayhem, chance: &mut Chance, totals: &m
         Found::Frozen => {
             // What it stood before is not changed by that, and can be looked at.
             mayhem.relent();
-            let steps = steps(&ground.var, &ground.staging, &ground.lake());
+            let found = survey.look(ground);
             agent.kill();
-            let words: Vec<&str> = steps.iter().map(|step: &Step| step.words()).collect();
+            let words: Vec<&str> = found.steps.iter().map(|step: &Step| step.words()).collect();
             ground.note(json!({"event": "kill", "steps": words}));
-            totals.kill(steps);
+            totals.kill(found.steps);
+            for wrong in found.wrong {
+                totals.wrong(format!("{}: {wrong}", ground.name));
+            }
+            if chance.one_in(mayhem.seldom()) {
+                spoil_staging(ground, chance, totals);
+            }
         }
     }
     mayhem.relent();
 }
 
-/// Frozen for long. Meanwhile another agent is refused: the frozen one has not given up its locks. Whether it still lives.
-fn hold(ground: &Ground, agent: &mut Agent, chance: &mut Chance, totals: &mut Totals) -> bool {
+/// I7: staging is garbage. Of what a killed program left there some is gone, or is what a power cut leaves: its length and
+/// other bytes.
+fn spoil_staging(ground: &Ground, chance: &mut Chance, totals: &mut Totals) {
+    let damage = chance.one_in(2);
+    for path in staged_in(&ground.staging) {
+        let spoilt = if damage {
+            std::fs::metadata(&path)
+                .and_then(|found| std::fs::write(&path, vec![0; found.len() as usize]))
+        } else {
+            std::fs::remove_file(&path)
+        };
+        if spoilt.is_ok() && chance.one_in(2) {
+            break;
+        }
+    }
+    let what = if damage { "damaged" } else { "removed" };
+    ground.note(json!({"event": "fault", "what": what}));
+    totals.fault(&format!("staged copies {what} between two lives"));
+}
+
+/// Frozen for long. Meanwhile another agent is refused, if the frozen one has its locks already. Whether it still lives.
+fn hold(
+    ground: &Ground,
+    agent: &mut Agent,
+    codes: &[i32],
+    chance: &mut Chance,
+    totals: &mut Totals,
+) -> bool {
     if matches!(agent.freeze(), Found::Ended(_)) {
         return false;
     }
     let began = ground.var.join("journal.db").exists();
+    let locked = is_locked(&ground.var.join("journal.lock"));
     let length = chance.pick(&[200, 500, 2_000]);
     ground.note(json!({"event": "stop", "ms": length}));
     totals.fault("stopped and continued");
@@ -128,7 +199,9 @@ fn hold(ground: &Ground, agent: &mut Agent, chance: &mut Chance, totals: &mut To
     if began && chance.one_in(2) {
         let code = Agent::start(ground, &["run", "--once"]).wait();
         // Too early for the first to have its lock, and all is landed by the other one.
-        if ![Some(5), Some(0)].contains(&code) {
+        let early = !locked && code == Some(0);
+        if !early && code != Some(5) && !code.is_some_and(|code| code != 0 && codes.contains(&code))
+        {
             totals.wrong(format!(
                 "{}: beside a frozen agent another ended with {code:?}\n{}",
                 ground.name,
@@ -138,6 +211,17 @@ fn hold(ground: &Ground, agent: &mut Agent, chance: &mut Chance, totals: &mut To
         totals.fault("a second agent beside a stopped one");
     }
     true
+}
+
+/// By somebody else.
+fn is_locked(path: &std::path::Path) -> bool {
+    let Ok(file) = std::fs::File::open(path) else {
+        return false;
+    };
+    matches!(
+        file.try_lock_shared(),
+        Err(std::fs::TryLockError::WouldBlock)
+    )
 }
 
 pub fn sleep(milliseconds: u64) {

@@ -5,6 +5,7 @@
 //! the whole lake is compared with the history of what was dropped.
 
 mod agent;
+mod aim;
 mod chance;
 mod checker;
 mod copied;
@@ -22,9 +23,12 @@ mod recorded;
 mod round;
 mod store;
 mod strace;
+mod survey;
 mod totals;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wrong;
 
 pub use round::{Kind, Torture};

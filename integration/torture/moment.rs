@@ -2,7 +2,7 @@
 //! not the program's own.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
@@ -43,51 +43,99 @@ impl Step {
 
 /// The steps of all batches that are not done. The program must stand still.
 pub fn steps(var: &Path, staging: &Path, lake: &LakeAt) -> BTreeSet<Step> {
-    try_steps(var, staging, lake).unwrap_or_default()
+    let moment = Moment::of(var);
+    moment
+        .and_then(|moment| moment.steps(staging, lake))
+        .unwrap_or_default()
 }
 
-/// `None` where there is no journal yet, or none that can be read.
-fn try_steps(var: &Path, staging: &Path, lake: &LakeAt) -> Option<BTreeSet<Step>> {
-    // A copy, since whoever opens a database touches it.
-    let copy = tempfile::tempdir().expect("a directory");
-    let at = copy.path().join("journal.db");
-    std::fs::copy(var.join("journal.db"), &at).ok()?;
-    let wal = copy.path().join("journal.db-wal");
-    let _absent = std::fs::copy(var.join("journal.db-wal"), wal);
-    let journal = Connection::open(at).ok()?;
-    let own: i64 = journal
-        .query_row("SELECT id FROM journal", [], |row| row.get(0))
-        .ok()?;
-    let mut steps = BTreeSet::new();
-    let mut known = BTreeSet::new();
-    for (pipeline, name, batch, state) in unfinished(&journal).ok()? {
-        let files = data_files(&journal, pipeline, batch).ok()?;
-        if state == 1 {
-            steps.insert(Step::CommittedNotRetired);
-        } else {
-            let manifest = format!("_lakeward/manifests/{name}/{own:016x}/{batch}.json");
-            let landed = files.iter().filter(|(path, _)| lake.holds(path)).count();
-            steps.insert(match (lake.holds(&manifest), landed) {
-                (false, _) => Step::Staged,
-                (true, landed) if landed == files.len() => Step::LandedNotCommitted,
-                (true, 0) => Step::ManifestWritten,
-                (true, _) => Step::PartlyLanded,
-            });
-        }
-        known.extend(files.into_iter().map(|(_, staged)| staged));
-    }
-    let put: i64 = journal
-        .query_row("SELECT count(*) FROM segment WHERE batch = 0", [], |row| {
-            row.get(0)
-        })
-        .ok()?;
-    let mut found = BTreeSet::new();
-    staged_in(staging, &mut found);
-    if put > 0 || found.iter().any(|name| !known.contains(name)) {
-        steps.insert(Step::Open);
-    }
-    Some(steps)
+/// A journal as it was at one moment.
+pub struct Moment {
+    journal: Connection,
+    /// A copy, since whoever opens a database touches it.
+    _copy: tempfile::TempDir,
 }
+
+impl Moment {
+    /// `None` where there is no journal yet, or none that can be read.
+    pub fn of(var: &Path) -> Option<Self> {
+        let copy = tempfile::tempdir().expect("a directory");
+        let at = copy.path().join("journal.db");
+        std::fs::copy(var.join("journal.db"), &at).ok()?;
+        let wal = copy.path().join("journal.db-wal");
+        let _absent = std::fs::copy(var.join("journal.db-wal"), wal);
+        Some(Self {
+            journal: Connection::open(at).ok()?,
+            _copy: copy,
+        })
+    }
+
+    pub fn steps(&self, staging: &Path, lake: &LakeAt) -> Option<BTreeSet<Step>> {
+        let own: i64 = self
+            .journal
+            .query_row("SELECT id FROM journal", [], |row| row.get(0))
+            .ok()?;
+        let mut steps = BTreeSet::new();
+        let mut known = BTreeSet::new();
+        for (pipeline, name, batch, state) in unfinished(&self.journal).ok()? {
+            let files = data_files(&self.journal, pipeline, batch).ok()?;
+            if state == 1 {
+                steps.insert(Step::CommittedNotRetired);
+            } else {
+                let manifest = format!("_lakeward/manifests/{name}/{own:016x}/{batch}.json");
+                let landed = files.iter().filter(|(path, _)| lake.holds(path)).count();
+                steps.insert(match (lake.holds(&manifest), landed) {
+                    (false, _) => Step::Staged,
+                    (true, landed) if landed == files.len() => Step::LandedNotCommitted,
+                    (true, 0) => Step::ManifestWritten,
+                    (true, _) => Step::PartlyLanded,
+                });
+            }
+            known.extend(files.into_iter().map(|(_, staged)| staged));
+        }
+        let put: i64 = self
+            .journal
+            .query_row("SELECT count(*) FROM segment WHERE batch = 0", [], |row| {
+                row.get(0)
+            })
+            .ok()?;
+        let is_known = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            known.contains(name.as_ref())
+        };
+        if put > 0 || !staged_in(staging).iter().all(is_known) {
+            steps.insert(Step::Open);
+        }
+        Some(steps)
+    }
+
+    /// I5: files whose checkpoint is not where their committed segments end.
+    pub fn not_joined(&self) -> Vec<String> {
+        let read = || -> rusqlite::Result<Vec<String>> {
+            self.journal
+                .prepare(NOT_JOINED)?
+                .query_map([], |row| {
+                    let path: Vec<u8> = row.get(0)?;
+                    let (checkpoint, end): (i64, i64) = (row.get(1)?, row.get(2)?);
+                    Ok(format!(
+                        "I5: the checkpoint of `{}` is {checkpoint}, its committed segments end at {end}",
+                        String::from_utf8_lossy(&path)
+                    ))
+                })?
+                .collect()
+        };
+        read().unwrap_or_default()
+    }
+}
+
+/// Files whose segments the journal still has.
+const NOT_JOINED: &str = "
+    SELECT path, checkpoint, committed FROM (
+        SELECT f.path, f.checkpoint, max(CASE WHEN b.state >= 1 THEN s.to_offset ELSE 0 END) AS committed
+        FROM file f JOIN segment s ON s.file = f.id
+        LEFT JOIN batch b ON b.pipeline = f.pipeline AND b.number = s.batch
+        GROUP BY f.id
+    ) WHERE checkpoint <> committed";
 
 fn unfinished(journal: &Connection) -> rusqlite::Result<Vec<(i64, String, i64, i64)>> {
     journal
@@ -108,14 +156,19 @@ fn data_files(
         .collect()
 }
 
-fn staged_in(dir: &Path, found: &mut BTreeSet<String>) {
+/// Every staged copy, of whatever batch.
+pub fn staged_in(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.path().is_dir() {
-            staged_in(&entry.path(), found);
-        } else if let Ok(name) = entry.file_name().into_string()
-            && name.ends_with(".staged")
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(staged_in(&path));
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "staged")
         {
-            found.insert(name);
+            found.push(path);
         }
     }
+    found
 }

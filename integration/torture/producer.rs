@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::chance::Chance;
 use super::history::History;
-use super::pipelines::Pipeline;
+use super::pipelines::{LONG, Pipeline};
 use crate::support::drop_into;
 
 /// Of a spool: beyond these the producer waits, so that a round ends.
@@ -33,6 +33,8 @@ pub struct Producer {
     pub durable: bool,
     /// Given out so far, over all sites: no record is there twice.
     pub ids: Arc<AtomicI64>,
+    /// Some of several segments, and so of several batches.
+    pub long_files: bool,
     files: u64,
 }
 
@@ -57,6 +59,7 @@ impl Producer {
             chance,
             durable: false,
             ids: Arc::clone(ids),
+            long_files: false,
             files: 0,
         }
     }
@@ -80,8 +83,9 @@ impl Producer {
         let at = self.chance.below(self.spools.len() as u64) as usize;
         let spool = self.spools[at].clone();
         let pipeline = &spool.pipeline;
-        let records = if self.chance.one_in(60) {
-            5_000
+        let long = self.long_files && self.chance.one_in(40);
+        let records = if long {
+            4_000
         } else {
             self.chance.pick(&[1, 3, 20, 50, 100, 200, 500])
         };
@@ -116,7 +120,7 @@ impl Producer {
             return;
         }
         self.files += 1;
-        let from = self.ids.fetch_add(records, Ordering::SeqCst);
+        let from = self.ids.fetch_add(records, Ordering::SeqCst) + if long { LONG } else { 0 };
         let to = from + records;
         let bytes = pipeline.file(from, to, |id| bad && is_bad(id));
         let dropped = if self.durable {

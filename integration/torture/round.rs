@@ -133,7 +133,12 @@ impl Torture {
                 self.minio = Some(minio);
             }
             Kind::Disks => {
-                let place = Place::ALL[(number % 4) as usize];
+                let place = Place::ALL[(number % Place::ALL.len() as u64) as usize];
+                let pipelines = match place {
+                    // Of every other number one pipeline moves for sure.
+                    Place::Archive => of_round(number | 1, 3),
+                    _ => pipelines,
+                };
                 let mut ground = if place == Place::Staging {
                     let Some(s3) = self.s3(&name) else {
                         return;
@@ -193,7 +198,7 @@ impl Torture {
         })
     }
 
-    fn fight(
+    pub fn fight(
         &self,
         mut ground: Ground,
         kills: u64,
@@ -201,7 +206,9 @@ impl Torture {
         chance: &mut Chance,
         totals: &mut Totals,
     ) {
-        let producer = ground.producer(&self.ids, chance.fork()).start();
+        let mut producer = ground.producer(&self.ids, chance.fork());
+        producer.long_files = true;
+        let producer = producer.start();
         let onlooker = Onlooker::start(&ground.lake, self.pause.clone(), chance.fork());
         kill(&ground, kills, mayhem, chance, totals);
         mayhem.settle();

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::checker::Verdict;
 use super::moment::Step;
 
+/// So many records of a round are named one by one; all are in its history.
+const TOLD_MAX: usize = 20;
+
 #[derive(Default)]
 pub struct Totals {
     /// Those that met an open or unfinished batch; no others count.
@@ -20,6 +23,8 @@ pub struct Totals {
     duplicated: u64,
     invented: u64,
     wrong: u64,
+    /// All that was complained of, in the words in which it was told.
+    pub complaints: Vec<String>,
 }
 
 impl Totals {
@@ -48,6 +53,7 @@ impl Totals {
     pub fn wrong(&mut self, what: String) {
         println!("WRONG {what}");
         self.wrong += 1;
+        self.complaints.push(format!("WRONG {what}"));
     }
 
     pub fn take(&mut self, site: &str, verdict: Verdict) {
@@ -58,8 +64,13 @@ impl Totals {
             ("INVENTED", verdict.invented, &mut self.invented),
         ] {
             *total += records.len() as u64;
-            for record in records {
+            let more = records.len().saturating_sub(TOLD_MAX);
+            for record in records.into_iter().take(TOLD_MAX) {
+                self.complaints.push(format!("{kind} {site}: {record}"));
                 println!("{kind} {site}: {record}");
+            }
+            if more > 0 {
+                println!("{kind} {site}: {more} more, see the history");
             }
         }
     }
@@ -83,6 +94,7 @@ impl Totals {
         self.duplicated += other.duplicated;
         self.invented += other.invented;
         self.wrong += other.wrong;
+        self.complaints.extend(other.complaints);
     }
 
     /// What the counts are of, one line each; the last is the verdict.

@@ -10,11 +10,15 @@
 #![allow(clippy::unwrap_used, reason = "all of this is tests, helpers included")]
 #![allow(dead_code, reason = "what only tests use is here too")]
 
-#[path = "hdfs/server.rs"]
+#[path = "../hdfs/server.rs"]
 mod hdfs;
+#[path = "../means.rs"]
 mod means;
+#[path = "../proxy.rs"]
 mod proxy;
+#[path = "../support.rs"]
 mod support;
+#[path = "../torture/mod.rs"]
 mod torture;
 
 use std::process::ExitCode;
