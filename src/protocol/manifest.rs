@@ -173,6 +173,19 @@ impl MembershipDigester {
         self.0.update(&bytes);
     }
 
+    /// As [`Self::push`] of each, at a fraction of its cost.
+    pub fn extend(&mut self, origins: &[(u32, u32)]) {
+        let mut bytes = [0; 1024];
+        for origins in origins.chunks(bytes.len() / 8) {
+            let (places, _) = bytes.as_chunks_mut::<8>();
+            for (place, (segment, ordinal)) in places.iter_mut().zip(origins) {
+                let pair = u64::from(*ordinal) << 32 | u64::from(*segment);
+                *place = pair.to_le_bytes();
+            }
+            self.0.update(&bytes[..origins.len() * 8]);
+        }
+    }
+
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.0.digest()

@@ -259,7 +259,8 @@ pub fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
 
 /// Whether one of the bytes is `"`, `\` or a control character. The compiler makes vector instructions of it.
 #[inline]
-fn has_special(bytes: &[u8; 32]) -> bool {
+#[must_use]
+pub fn has_special(bytes: &[u8; 32]) -> bool {
     let special = |b: u8| u8::from(b == b'"') | u8::from(b == b'\\') | u8::from(b < 0x20);
     bytes.iter().fold(0, |found, &b| found | special(b)) != 0
 }
@@ -269,7 +270,8 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// The high bit of each byte that is `"`, `\` or a control character; above the lowest one there may be false ones.
 #[inline]
-fn specials(word: u64) -> u64 {
+#[must_use]
+pub fn specials(word: u64) -> u64 {
     let quote = word ^ (ONES * u64::from(b'"'));
     let backslash = word ^ (ONES * u64::from(b'\\'));
     let is_quote = quote.wrapping_sub(ONES) & !quote;
@@ -319,7 +321,11 @@ fn escaped_end(bytes: &[u8], mut at: usize) -> Scanned<usize> {
     }
 }
 
-fn escape_end(bytes: &[u8], at: usize) -> Scanned<usize> {
+/// The end of the escape whose `\` is at `at`.
+///
+/// # Errors
+/// JSON has no such escape, or it is half a surrogate pair.
+pub fn escape_end(bytes: &[u8], at: usize) -> Scanned<usize> {
     match bytes.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
         Some(b'u') => match hex4(bytes, at + 2) {

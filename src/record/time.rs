@@ -74,6 +74,75 @@ pub fn parse_date(text: &[u8]) -> Option<i32> {
 /// A date-time, whole.
 #[must_use]
 pub fn parse_date_time(text: &[u8]) -> Option<Written> {
+    plain_date_time(text).or_else(|| any_date_time(text))
+}
+
+/// One written as nearly all are, `2026-11-22T10:11:12` with a fraction or without and a `Z`; by words, not by characters.
+#[inline]
+fn plain_date_time(text: &[u8]) -> Option<Written> {
+    let (date, rest) = text.split_first_chunk::<8>()?;
+    let (minutes, rest) = rest.split_first_chunk::<8>()?;
+    let (seconds, rest) = rest.split_first_chunk::<3>()?;
+    let date = shaped(*date, *b"0000-00-")?;
+    let minutes = shaped(*minutes, *b"00T00:00")?;
+    let [s1, s2, s3] = *seconds;
+    let seconds = shaped([s1, s2, s3, 0, 0, 0, 0, 0], *b":00\0\0\0\0\0")?;
+    let pair = |bytes: [u8; 8], at: usize| i64::from(bytes[at] * 10 + bytes[at + 1]);
+    let (year, month, day) = (
+        pair(date, 0) * 100 + pair(date, 2),
+        pair(date, 5),
+        pair(minutes, 0),
+    );
+    let (hour, minute, second) = (pair(minutes, 3), pair(minutes, 6), pair(seconds, 1));
+    let fraction = match rest {
+        b"Z" => 0,
+        [b'.', digits @ .., b'Z'] => short_fraction(digits)?,
+        _ => return None,
+    };
+    let valid = year >= 1
+        && (1..=12).contains(&month)
+        && day >= 1
+        && (day <= 28 || day <= days_in_month(year, month))
+        && hour <= 23
+        && minute <= 59
+        && second <= 59;
+    let seconds = hour * 3600 + minute * 60 + second;
+    valid.then(|| Written {
+        wall_us: days(year, month, day) * DAY + seconds * SECOND + fraction,
+        offset_seconds: Some(0),
+    })
+}
+
+/// The values of the digits that stand where `shape` has zeros, if the rest is as in `shape`.
+#[inline]
+fn shaped(text: [u8; 8], shape: [u8; 8]) -> Option<[u8; 8]> {
+    // What is added to a byte reaches 0x80 if it is too large: beyond 9 for a digit, beyond 0 for others.
+    let room = shape.map(|b| if b == b'0' { 0x76 } else { 0x7f });
+    let found = u64::from_le_bytes(text) ^ u64::from_le_bytes(shape);
+    let high = found | found.wrapping_add(u64::from_le_bytes(room));
+    (high & 0x8080_8080_8080_8080 == 0).then_some(found.to_le_bytes())
+}
+
+/// Microseconds of one to six digits and nothing else.
+#[inline]
+fn short_fraction(digits: &[u8]) -> Option<i64> {
+    const POWERS: [i64; 7] = [1_000_000, 100_000, 10_000, 1000, 100, 10, 1];
+    if digits.is_empty() {
+        return None;
+    }
+    let power = *POWERS.get(digits.len())?;
+    let mut value = 0;
+    for b in digits {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(value * power)
+}
+
+fn any_date_time(text: &[u8]) -> Option<Written> {
     if text.len() < 16 || !matches!(text[10], b'T' | b't' | b' ') {
         return None;
     }
@@ -203,6 +272,45 @@ mod tests {
         assert_eq!(parse_date(b"1970-01-02"), Some(1));
         assert_eq!(parse_date(b"1970-01-02 "), None);
         assert_eq!(parse_date(b"1970-1-02x"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn plain_date_times_are_read_as_any(
+            text in "(0000|[0-9]{4})-([01][0-9]|0[1-9]|1[0-3])-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9](:[0-6][0-9](\\.[0-9]{0,9})?)?(Z|z|\\+01:00|)",
+            at in 0..20_usize,
+            by in ".?",
+        ) {
+            let mut texts = vec![text.clone()];
+            if let Some((start, end)) = text.split_at_checked(at) {
+                texts.push(format!("{start}{by}{}", end.get(1..).unwrap_or_default()));
+            }
+            for text in texts {
+                if let Some(plain) = plain_date_time(text.as_bytes()) {
+                    proptest::prop_assert_eq!(Some(plain), any_date_time(text.as_bytes()), "{}", text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_producers_write_is_read_the_plain_way() {
+        for text in [
+            "2026-11-22T10:11:12Z",
+            "2024-02-29T23:59:59.1Z",
+            "9999-12-31T00:00:00.123456Z",
+        ] {
+            assert!(plain_date_time(text.as_bytes()).is_some(), "{text}");
+        }
+        for text in [
+            "2026-02-29T10:11:12Z",
+            "2026-04-31T10:11:12Z",
+            "2026-11-22T10:11:12.Z",
+            "2026-11-22T10:11:12.1234567Z",
+            "2026-11-22T10:11:12",
+        ] {
+            assert!(plain_date_time(text.as_bytes()).is_none(), "{text}");
+        }
     }
 
     #[test]

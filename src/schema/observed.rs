@@ -100,8 +100,25 @@ impl Observed {
         Some((at, &mut self.fields[at].1))
     }
 
+    /// The field of this key if it was seen; `near` guesses its place.
+    #[inline]
+    pub fn known_field(&self, key: &[u8], near: usize) -> Option<(usize, &Self)> {
+        if let Some((name, field)) = self.fields.get(near)
+            && name.as_bytes() == key
+        {
+            return Some((near, field));
+        }
+        let at = *self.lookup.get(std::str::from_utf8(key).ok()?)?;
+        Some((at, &self.fields[at].1))
+    }
+
     pub fn element(&mut self) -> &mut Self {
         self.element.get_or_insert_with(Box::default)
+    }
+
+    /// What was seen inside arrays, if anything was.
+    pub fn known_element(&self) -> Option<&Self> {
+        self.element.as_deref()
     }
 
     /// The fields, in the order in which they first appeared.

@@ -452,9 +452,7 @@ impl OpenFile {
     fn write(&mut self, batch: &RecordBatch, origins: &[(u32, u32)]) -> Result<(), SinkError> {
         let written = self.encoder.write(batch);
         self.named(written)?;
-        for (segment, ordinal) in origins {
-            self.membership.push(*segment, *ordinal);
-        }
+        self.membership.extend(origins);
         self.records += origins.len() as u64;
         Ok(())
     }

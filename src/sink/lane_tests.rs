@@ -262,14 +262,14 @@ fn files_end_at_or_soon_after_their_size_in_every_format() {
         },
     ];
     for format in formats {
-        for size in [64 << 10, 400 << 10] {
+        for size in [64 << 10, 200 << 10] {
             let dir = tempfile::tempdir().unwrap();
             let context = context(dir.path(), noisy(), "o", format, size);
-            let result = run(&context, &segments(8, 5000, |_| "\"r\"".into()), MEMORY);
+            let result = run(&context, &segments(12, 5000, |_| "\"r\"".into()), MEMORY);
             assert_staged(dir.path(), &result.files);
             assert_eq!(
                 result.files.iter().map(|file| file.records).sum::<u64>(),
-                40_000
+                60_000
             );
             let (_, all_but_last) = result.files.split_last().unwrap();
             assert!(all_but_last.len() >= 2, "{format:?}");

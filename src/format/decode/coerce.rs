@@ -234,7 +234,7 @@ pub(super) fn append(
 
 /// What a scalar's text stood in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
+pub(super) enum Source {
     /// Quotes, or CSV.
     Text,
     Number,
@@ -243,7 +243,7 @@ enum Source {
 
 /// Ends a row of a text column whose bytes begin at `start`.
 #[inline]
-fn end_text(column: &mut Column, start: usize) -> bool {
+pub(super) fn end_text(column: &mut Column, start: usize) -> bool {
     let Values::Text(text) = &mut column.values else {
         return false;
     };
@@ -292,7 +292,12 @@ pub(super) fn append_text(column: &mut Column, text: &[u8], rules: &Rules) -> Re
 }
 
 #[inline]
-fn append_scalar(column: &mut Column, text: &[u8], source: Source, rules: &Rules) -> bool {
+pub(super) fn append_scalar(
+    column: &mut Column,
+    text: &[u8],
+    source: Source,
+    rules: &Rules,
+) -> bool {
     /// Pushes what was read, or says that nothing was.
     fn put<T>(values: &mut Vec<T>, value: Option<T>) -> bool {
         let Some(value) = value else {

@@ -451,6 +451,50 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     words.into_iter().all(|(a, b)| a == b) && a_rest.iter().zip(b_rest).all(|(a, b)| a == b)
 }
 
+/// A key in quotes and its colon, to be compared by words. A key that JSON writes with escapes is never as expected, nor is
+/// one so near the end of the text that a word would reach beyond.
+struct Expected {
+    /// The last one is padded with zeros.
+    words: Box<[u64]>,
+    /// Of the last word.
+    mask: u64,
+    bytes: usize,
+}
+
+impl Expected {
+    fn new(key: &[u8]) -> Self {
+        let is_plain = key.iter().all(|b| *b >= 0x20 && !b"\"\\".contains(b));
+        let text = if is_plain {
+            [b"\"", key, b"\":"].concat()
+        } else {
+            Vec::new()
+        };
+        let words = text.chunks(8).map(|chunk| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u64::from_le_bytes(word)
+        });
+        let padding = text.len().next_multiple_of(8) - text.len();
+        Self {
+            words: words.collect(),
+            mask: u64::MAX >> (8 * padding),
+            bytes: text.len(),
+        }
+    }
+
+    #[inline]
+    fn end(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        let text = bytes.get(at..at + self.words.len() * 8)?;
+        let (text, _) = text.as_chunks::<8>();
+        let (last, words) = self.words.split_last()?;
+        let (last_text, text) = text.split_last()?;
+        let mut pairs = words.iter().zip(text);
+        let agree = pairs.all(|(word, text)| *word == u64::from_le_bytes(*text))
+            && *last == u64::from_le_bytes(*last_text) & self.mask;
+        agree.then_some(at + self.bytes)
+    }
+}
+
 /// No value of the row in hand.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -462,9 +506,16 @@ pub(super) struct Slot {
     pub(super) last: u32,
     /// The slot whose key came after this one's last time.
     follower: u32,
+    expected: Expected,
 }
 
 impl Slot {
+    /// If this key in quotes and its colon stand at `at`, what follows them.
+    #[inline]
+    pub(super) fn after_key(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        self.expected.end(bytes, at)
+    }
+
     /// Whether this is its own key, and not another that folds to it.
     pub(super) fn is_key(&self, key: &[u8]) -> bool {
         same(&self.key, key)
@@ -500,17 +551,25 @@ impl Level {
                 column: Column::new(&field.data_type),
                 last: NONE,
                 follower: i as u32 + 1,
+                expected: Expected::new(field.key.as_bytes()),
             });
         }
     }
 
-    /// The slot of a key that comes after `before`'s (`None`: the first key). Keys mostly come in the order of the record before.
+    /// Which slot's key is likely to come after `before`'s (`None`: as the first one): that of the record before.
     #[inline]
-    pub(super) fn find(&mut self, key: &[u8], before: Option<usize>) -> Option<usize> {
+    pub(super) fn guess(&self, before: Option<usize>) -> usize {
         let guess = match before {
             Some(before) => self.slots[before].follower,
             None => self.first,
-        } as usize;
+        };
+        guess as usize
+    }
+
+    /// The slot of a key that comes after `before`'s.
+    #[inline]
+    pub(super) fn find(&mut self, key: &[u8], before: Option<usize>) -> Option<usize> {
+        let guess = self.guess(before);
         if self
             .slots
             .get(guess)

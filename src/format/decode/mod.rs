@@ -19,7 +19,9 @@ mod coerce;
 mod column;
 mod csv;
 mod cut;
+mod direct;
 mod infer;
+mod known;
 mod rows;
 mod spans;
 #[cfg(test)]
@@ -280,6 +282,9 @@ impl Decoder {
         let context = in_hand.context;
         match context.settings.format {
             InputFormat::Ndjson | InputFormat::Json => {
+                if self.rows.append_plain(record, paths, &self.rules) {
+                    return Ok(());
+                }
                 self.tape
                     .scan(record, self.rules.depth_max)
                     .map_err(|malformed| {

@@ -6,6 +6,7 @@
 
 use super::coerce::{Rules, Scanned, Stop, append, append_text, plain_key};
 use super::column::{Column, Level, NONE, OFFSET_MAX, Text, Values};
+use super::direct::{self, Worth};
 use crate::record::{Kind, text};
 use crate::schema::{DataType, NewColumns, Schema, group_value};
 
@@ -44,6 +45,10 @@ pub(super) struct Rows {
     touched: Vec<usize>,
     /// Records land byte for byte; unknown keys are nobody's business.
     raw: Option<Column>,
+    worth: Worth,
+    /// For tests that hold the two ways against each other.
+    #[cfg(test)]
+    pub(super) only_tape: bool,
 }
 
 impl Rows {
@@ -55,6 +60,9 @@ impl Rows {
             touched: Vec::new(),
             len: 0,
             raw: raw.then(|| Column::new(&DataType::Binary)),
+            worth: Worth::default(),
+            #[cfg(test)]
+            only_tape: false,
         }
     }
 
@@ -67,6 +75,30 @@ impl Rows {
         key(&mut self.open);
         self.open.push(b':');
         value(&mut self.open);
+    }
+
+    /// Appends a record that is in no way out of the ordinary as a row. `false`: nothing was done, the tape says what it is.
+    pub(super) fn append_plain(
+        &mut self,
+        record: &[u8],
+        paths: &PathValues,
+        rules: &Rules,
+    ) -> bool {
+        #[cfg(test)]
+        if self.only_tape {
+            return false;
+        }
+        if self.raw.is_some() || !paths.0.is_empty() || !self.worth.is_worth() {
+            return false;
+        }
+        let went = direct::append_object(&mut self.level, self.len, record, rules);
+        if went {
+            self.len += 1;
+        } else {
+            self.level.truncate(self.len);
+        }
+        self.worth.learn(went);
+        went
     }
 
     /// Appends the object on the tape as a row.

@@ -18,6 +18,7 @@ mod ndjson_file;
 mod nested_tests;
 mod parquet_file;
 mod parquet_schema;
+mod repeats;
 mod settings;
 #[cfg(test)]
 mod tests;

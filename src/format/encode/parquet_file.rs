@@ -1,8 +1,8 @@
 //! Parquet files, written row group by row group.
 //!
 //! The library's Arrow writer is not used, since it cannot write INT96; its column writers are, for all other leaves.
-//! Pages of version 1, dictionaries, statistics per column chunk: what every reader understands. No page index: with many
-//! partitions its memory would be the larger part of a footer's.
+//! Pages of version 1, dictionaries where values repeat, statistics per column chunk: what every reader understands. No page
+//! index: with many partitions its memory would be the larger part of a footer's.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use parquet::schema::types::{SchemaDescriptor, TypePtr};
 use super::footer::Ending;
 use super::int96::{Hop, Int96Column, timestamp_leaves};
 use super::parquet_schema::parquet_schema;
-use super::{Codec, Compat, EncodeError};
+use super::{Codec, Compat, EncodeError, repeats};
 
 /// Rows at which a row group ends at the latest.
 pub(super) const ROW_GROUP_ROWS: usize = 1 << 20;
@@ -125,10 +125,45 @@ fn compression(codec: Codec) -> Result<Compression, EncodeError> {
 /// A Parquet file being written.
 pub struct ParquetFile<W: Write + Send> {
     writer: SerializedFileWriter<Ending<W>>,
-    factory: ArrowRowGroupWriterFactory,
+    leaves: Leaves,
     schema: SchemaRef,
     layout: Arc<ParquetLayout>,
     group: Option<RowGroup>,
+}
+
+/// Makes the column writers of a row group.
+struct Leaves {
+    factory: ArrowRowGroupWriterFactory,
+    properties: WriterPropertiesPtr,
+    /// Those that have a dictionary.
+    repeat: Vec<bool>,
+}
+
+impl Leaves {
+    /// The library takes the properties out of a file's writer, so one is made that writes nothing.
+    fn new(
+        layout: &ParquetLayout,
+        schema: &SchemaRef,
+        repeat: Vec<bool>,
+    ) -> Result<Self, EncodeError> {
+        let mut properties = Arc::clone(&layout.properties);
+        if repeat.contains(&false) {
+            let mut builder = WriterProperties::clone(&properties).into_builder();
+            for (column, repeats) in layout.descriptor.columns().iter().zip(&repeat) {
+                if !repeats {
+                    builder = builder.set_column_dictionary_enabled(column.path().clone(), false);
+                }
+            }
+            properties = Arc::new(builder.build());
+        }
+        let root = Arc::clone(&layout.root);
+        let writer = SerializedFileWriter::new(std::io::sink(), root, Arc::clone(&properties))?;
+        Ok(Self {
+            factory: ArrowRowGroupWriterFactory::new(&writer, Arc::clone(schema)),
+            properties,
+            repeat,
+        })
+    }
 }
 
 struct RowGroup {
@@ -153,7 +188,7 @@ impl<W: Write + Send> ParquetFile<W> {
             Arc::clone(&layout.properties),
         )?;
         Ok(Self {
-            factory: ArrowRowGroupWriterFactory::new(&writer, Arc::clone(schema)),
+            leaves: Leaves::new(layout, schema, vec![true; layout.leaves()])?,
             writer,
             schema: Arc::clone(schema),
             layout: Arc::clone(layout),
@@ -177,7 +212,7 @@ impl<W: Write + Send> ParquetFile<W> {
     fn write_rows(&mut self, batch: &RecordBatch) -> Result<(), EncodeError> {
         let mut group = match self.group.take() {
             Some(group) => group,
-            None => self.new_group()?,
+            None => self.new_group(batch)?,
         };
         let mut leaves = group.leaves.iter_mut();
         for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
@@ -194,8 +229,18 @@ impl<W: Write + Send> ParquetFile<W> {
         Ok(())
     }
 
-    fn new_group(&self) -> Result<RowGroup, EncodeError> {
+    /// For rows of which `batch` are the first.
+    fn new_group(&mut self, batch: &RecordBatch) -> Result<RowGroup, EncodeError> {
+        let limit = self.layout.properties.dictionary_page_size_limit();
+        let mut repeat = Vec::with_capacity(self.layout.leaves());
+        for array in batch.columns() {
+            repeats::leaves(array, limit, &mut repeat);
+        }
+        if repeat != self.leaves.repeat {
+            self.leaves = Leaves::new(&self.layout, &self.schema, repeat)?;
+        }
         let arrow = self
+            .leaves
             .factory
             .create_column_writers(self.writer.flushed_row_groups().len())?;
         let hops = self.layout.int96.iter().flatten();
@@ -207,7 +252,7 @@ impl<W: Write + Send> ParquetFile<W> {
                 None => Leaf::Arrow(writer),
                 Some(hops) => Leaf::Int96(Int96Column::new(
                     self.writer.schema_descr().column(at),
-                    Arc::clone(self.writer.properties()),
+                    Arc::clone(&self.leaves.properties),
                     hops.clone(),
                 )),
             })

@@ -1,6 +1,7 @@
 //! The decoder from bytes to rows: schemas, lanes, buffers. Its submodules go through coercions and formats.
 
 mod coerce;
+mod direct;
 mod formats;
 
 use std::sync::Arc;

@@ -1,0 +1,256 @@
+//! The straight way against the way over the tape: the same rows, rejects and schema, whatever the records are.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What a value may be; the columns are of all types, so most of them fit somewhere and nowhere else.
+fn scalar() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "-?(0|[1-9][0-9]{0,20})",
+        "-?(0|[1-9][0-9]{0,17})\\.[0-9]{1,17}",
+        "-?[0-9]{0,3}(\\.[0-9]{0,3})?([eE][+-]?[0-9]{0,3})?",
+        "true|false|null|tru|nul|TRUE|NaN",
+        "\"[a-z é😀]{0,45}\"",
+        "\"([a-z]{0,9}|\\\\[\"\\\\/bfnrtux]|\\\\u[dD][89cC][0-9a-f]{2}|\\\\u00[0-9a-f]{2}|\u{1}|é){0,7}\"",
+        "\"20[0-9]{2}-(0[1-9]|1[0-3])-[0-3][0-9]([T ][0-2][0-9]:[0-5][0-9](:[0-6][0-9](\\.[0-9]{1,9})?)?(Z|[+-]0[0-9]:?[0-5]0)?)?\"",
+        "\"(true|False|-?[0-9]{1,20}(\\.[0-9]{1,3})?|Infinity|1e5)\"",
+        "1[0-9]{9}(000)?|\"1[0-9]{12}\"",
+    ]
+}
+
+fn value() -> impl Strategy<Value = String> {
+    scalar().prop_recursive(4, 24, 4, |inner| {
+        let pairs = prop::collection::vec((key(), inner.clone()), 0..4);
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(|values| format!("[{}]", values.join(","))),
+            pairs.prop_map(|pairs| object(&pairs, "", "")),
+        ]
+    })
+}
+
+fn key() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        "i",
+        "d",
+        "s",
+        "v",
+        "b",
+        "t",
+        "y",
+        "o",
+        "a",
+        "m",
+        "n",
+        "f",
+        "c",
+        "S",
+        "a long key of many words",
+        "é",
+        "q\\\"",
+        "\\u0069",
+        "zz",
+    ])
+    .prop_map(str::to_owned)
+}
+
+fn object(pairs: &[(String, String)], before: &str, after: &str) -> String {
+    let pairs = pairs
+        .iter()
+        .map(|(key, value)| format!("{before}\"{key}\"{before}:{after}{value}{after}"));
+    format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
+}
+
+/// A record whose values mostly fit the columns, so that the straight way is gone to its end.
+fn fitting() -> impl Strategy<Value = String> {
+    (
+        any::<i64>(),
+        any::<f64>(),
+        "([a-z é]|\\\\n|\\\\u00e9|\\\\\"){0,60}",
+        any::<bool>(),
+        0..2_000_000_000_u32,
+        prop::collection::vec("-?[1-9][0-9]{0,3}|null", 0..5),
+        0..4_usize,
+    )
+        .prop_map(|(i, d, s, b, t, a, rest)| {
+            let d = serde_json::to_string(&d).unwrap();
+            let t = jiff::Timestamp::from_second(i64::from(t)).unwrap();
+            let rest = ["", ",\"m\":{}", ",\"n\":null", ",\"S\":\"once more\""][rest];
+            format!(
+                "{{\"i\":{i},\"d\":{d},\"s\":\"{s}\",\"b\":{b},\"t\":\"{t}\",\"a\":[{}],\"o\":{{\"i\":{i},\"s\":\"{s}\"}},\"q\\\"\":1{rest}}}",
+                a.join(",")
+            )
+        })
+}
+
+fn record() -> impl Strategy<Value = String> {
+    let blanks = prop::sample::select(vec!["", "", " ", "\t ", "  \t  "]);
+    prop_oneof![
+        4 => fitting(),
+        2 => (prop::collection::vec((key(), value()), 0..12), blanks.clone(), blanks)
+            .prop_map(|(pairs, before, after)| format!("{before}{}{after}", object(&pairs, before, after))),
+        1 => (fitting(), any::<prop::sample::Index>(), "[\\[\\]{}\",:0-9eE+.\\\\ \u{1}utrnfals-]{0,3}")
+            .prop_map(|(text, at, by)| {
+                let mut text: Vec<char> = text.chars().collect();
+                let at = at.index(text.len());
+                text.splice(at..=at, by.chars());
+                text.into_iter().collect()
+            }),
+        1 => value(),
+    ]
+}
+
+fn all_types(new_columns: NewColumns) -> SchemaSettings {
+    given(
+        &[
+            ("i", "bigint"),
+            ("d", "double"),
+            ("s", "string"),
+            ("v", "varchar(5)"),
+            ("b", "boolean"),
+            ("t", "timestamp"),
+            ("y", "date"),
+            (
+                "o",
+                "struct<i:int,s:string,o:struct<d:double,a:array<string>>,b:boolean>",
+            ),
+            ("a", "array<smallint>"),
+            ("m", "map<string,bigint>"),
+            ("n", "decimal(20,2)"),
+            ("f", "float"),
+            ("c", "binary"),
+            ("a long key of many words", "tinyint"),
+            ("q\"", "array<struct<i:bigint>>"),
+        ],
+        new_columns,
+    )
+}
+
+/// Decodes segments of lines, by the straight way where it goes, or never.
+fn through(
+    settings: &SchemaSettings,
+    segments: &[Vec<String>],
+    depth_max: u32,
+    only_tape: bool,
+) -> (DecodedBatch, Vec<Reject>) {
+    let mut decoder = decoder(&registry(settings));
+    decoder.rows.only_tape = only_tape;
+    let mut context = context(InputFormat::Ndjson);
+    context.settings.depth_max = depth_max;
+    let mut rejects = Vec::new();
+    let mut from = 0;
+    for (at, lines) in segments.iter().enumerate() {
+        let bytes = lines.join("\n").into_bytes();
+        let range = segment(from, &bytes);
+        from += bytes.len() as u64;
+        let mut reject = |r| rejects.push(r);
+        decoder.decode(at as u32, &context, &range, &bytes, &mut reject);
+    }
+    (decoder.take(), rejects)
+}
+
+fn agree(settings: &SchemaSettings, segments: &[Vec<String>], depth_max: u32) {
+    let (straight, straight_rejects) = through(settings, segments, depth_max, false);
+    let (tape, tape_rejects) = through(settings, segments, depth_max, true);
+    assert_eq!(columns(&straight.schema), columns(&tape.schema));
+    assert_eq!(straight_rejects, tape_rejects);
+    assert_eq!(straight.origins, tape.origins);
+    assert_eq!(straight.batch, tape.batch);
+}
+
+fn segments() -> impl Strategy<Value = Vec<Vec<String>>> {
+    prop::collection::vec(prop::collection::vec(record(), 1..8), 1..4)
+}
+
+proptest! {
+    #[test]
+    fn the_straight_way_and_the_tape_agree_on_given_columns(
+        segments in segments(),
+        new_columns in prop::sample::select(vec![NewColumns::Add, NewColumns::Rescue, NewColumns::Reject]),
+        depth_max in prop::sample::select(vec![0, 1, 2, 3, 128]),
+    ) {
+        agree(&all_types(new_columns), &segments, depth_max);
+    }
+
+    #[test]
+    fn the_straight_way_and_the_tape_agree_on_columns_that_are_found(segments in segments()) {
+        agree(&settings(), &segments, 128);
+    }
+
+    #[test]
+    fn a_schema_is_inferred_alike_with_and_without_the_tape(
+        segments in segments(),
+        depth_max in prop::sample::select(vec![0, 1, 2, 3, 128]),
+    ) {
+        let mut settings = settings();
+        settings.columns_max = 20;
+        let inferred = [false, true].map(|only_tape| {
+            let mut inference = Inference::new(&settings);
+            inference.only_tape = only_tape;
+            let mut context = context(InputFormat::Ndjson);
+            context.settings.depth_max = depth_max;
+            for lines in &segments {
+                let bytes = lines.join("\n").into_bytes();
+                inference.observe(&context, &segment(0, &bytes), &bytes);
+            }
+            let mut schema = first_schema(&settings);
+            inference.finish(&mut schema);
+            (columns(&schema), inference.records())
+        });
+        prop_assert_eq!(&inferred[0], &inferred[1]);
+    }
+}
+
+#[test]
+fn records_of_one_kind_go_the_straight_way_with_blanks_and_missing_keys_too() {
+    let settings = given(
+        &[
+            ("id", "bigint"),
+            ("name", "string"),
+            ("o", "struct<x:double,l:array<string>>"),
+        ],
+        NewColumns::Reject,
+    );
+    let mut decoder = decoder(&registry(&settings));
+    let lines = [
+        "{\"id\":1,\"name\":\"a\\n\\u00e9\",\"o\":{\"x\":1.5,\"l\":[\"p\",null]}}",
+        " { \"id\" : -2 , \"name\" : null , \"o\" : { \"x\" : 1e3 , \"l\" : [ ] } } ",
+        "{\"name\":\"only\"}",
+        "{\"o\":{},\"id\":3}",
+        "{}",
+    ];
+    for line in lines {
+        let record = line.as_bytes();
+        let none = super::super::rows::PathValues::new(&decoder.schema, &[]);
+        assert!(
+            decoder.rows.append_plain(record, &none, &decoder.rules),
+            "{line}"
+        );
+    }
+    assert_eq!(decoder.rows(), lines.len());
+}
+
+#[test]
+fn records_of_one_kind_show_an_inference_nothing_new() {
+    let first =
+        "{\"a\":1,\"b\":\"x\",\"t\":\"2026-01-01T00:00:00Z\",\"o\":{\"d\":0.5},\"l\":[true]}";
+    let mut inference = Inference::new(&settings());
+    let context = context(InputFormat::Ndjson);
+    inference.observe(&context, &segment(0, first.as_bytes()), first.as_bytes());
+    for (record, known) in [
+        (first, true),
+        ("{\"l\":[],\"a\":-5,\"t\":null,\"b\":\"\\n\"}", true),
+        ("{\"a\":1234567890123456789}", false),
+        ("{\"a\":1.5}", false),
+        ("{\"b\":1}", false),
+        ("{\"t\":\"now\"}", false),
+        ("{\"o\":{\"e\":1}}", false),
+        ("{\"l\":[1]}", false),
+        ("{\"z\":null}", false),
+        ("{\"a\":1", false),
+        ("{\"a\":01}", false),
+        ("[]", false),
+    ] {
+        assert_eq!(inference.knows(record.as_bytes(), 128), known, "{record}");
+    }
+}
