@@ -100,10 +100,8 @@ fn expect_found_out(round: u64, deaf: Option<Deaf>, variant: &'static str) {
     let mut totals = Totals::default();
     let found = cut(&mut power, 400, &mut producer, &mut chance, &mut totals);
     let finding = found.expect_err("somebody should have noticed");
-    println!(
-        "{deaf:?} {variant} after {:?}: {}",
-        totals.faults, finding.what
-    );
+    let first = finding.what.lines().next();
+    println!("{deaf:?} {variant}: {:?}: {first:?}", totals.faults);
     // By what a cut left, not by something that is wrong without any.
     assert!(finding.what.starts_with("a cut after"), "{}", finding.what);
 }
