@@ -74,6 +74,7 @@ const HARMLESS: &[&str] = &[
 
 /// The descriptor that stands for the directory in which the program was started.
 pub const AT_CWD: i64 = -100;
+const NEVER: i64 = -1;
 /// No write is longer.
 const STRING_BYTES_MAX: usize = 64 << 20;
 
@@ -91,7 +92,8 @@ pub struct Call {
     pub end: usize,
     pub name: String,
     arguments: String,
-    /// Negative if it failed.
+    /// Negative if it failed, or if the process ended before it did: then it is taken not to have worked, which shows in what
+    /// the run left if it is wrong.
     pub result: i64,
     /// Of a descriptor that it gave out.
     pub result_path: Option<String>,
@@ -154,10 +156,12 @@ pub fn parse(text: &str) -> Result<Vec<Call>, String> {
             calls.push(Call::parse(at, at, said)?);
         }
     }
-    match begun.into_values().next() {
-        None => Ok(calls),
-        Some((_, never)) => Err(format!("never ended: {}", shortened(never))),
+    // Whoever was still at it when the process ended.
+    let lines = text.lines().count();
+    for (begin, beginning) in begun.into_values() {
+        calls.push(Call::parse(begin, lines, &format!("{beginning}) = ?"))?);
     }
+    Ok(calls)
 }
 
 /// The program ended while another thread looked at something.
@@ -189,7 +193,10 @@ impl Call {
             end,
             name: name.to_owned(),
             arguments: arguments.to_owned(),
-            result: number(result).ok_or_else(|| strange(text))?,
+            result: match result {
+                "?" => NEVER,
+                result => number(result).ok_or_else(|| strange(text))?,
+            },
             result_path: path.map(ToOwned::to_owned),
         })
     }
@@ -345,6 +352,10 @@ mod tests {
             (opened.result, opened.result_path.as_deref()),
             (3, Some("/a"))
         );
+        let ended = Call::parse(0, 0, "read(0x3, 0x7f00, 0x20) = ?");
+        assert!(ended.unwrap().has_failed());
+        let record = "1 read(0x3, 0x7f00, 0x20 <unfinished ...>\n2 futex(0x7f00 <unfinished ...>\n1 <... read resumed>) = ?\n";
+        assert_eq!(parse(record).unwrap().len(), 2);
         // `...` behind a text: not all of it was recorded.
         let cut = Call::parse(0, 0, r#"write(3</a>, "ab"..., 5) = 5"#).unwrap();
         assert!(cut.bytes(1).is_err());
