@@ -141,7 +141,7 @@ pub fn parse(text: &str) -> Result<Vec<Call>, String> {
     for (at, line) in text.lines().enumerate() {
         let (thread, said) = line.split_once(' ').ok_or_else(|| strange(line))?;
         let said = said.trim_start();
-        if said.starts_with("+++ ") || said.starts_with("--- ") || is_cut_off(said) {
+        if said.starts_with("+++ ") || said.starts_with("--- ") {
             continue;
         }
         if let Some(beginning) = said.strip_suffix(" <unfinished ...>") {
@@ -162,18 +162,6 @@ pub fn parse(text: &str) -> Result<Vec<Call>, String> {
         calls.push(Call::parse(begin, lines, &format!("{beginning}) = ?"))?);
     }
     Ok(calls)
-}
-
-/// The program ended while another thread looked at something.
-fn is_cut_off(said: &str) -> bool {
-    let looks = ["read(", "pread64(", "close("]
-        .iter()
-        .any(|name| said.starts_with(name));
-    let opens = (said.starts_with("open(") || said.starts_with("openat("))
-        && !["O_CREAT", "O_TRUNC"]
-            .iter()
-            .any(|flag| said.contains(flag));
-    said.ends_with("= ?") && (looks || opens)
 }
 
 impl Call {
