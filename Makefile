@@ -1,4 +1,4 @@
-.PHONY: check test unit sim-test sim fuzz integration torture demo bench servers servers-stop
+.PHONY: check test unit sim-test sim fuzz integration torture demo bench bench-check servers servers-stop
 
 # The quick gate: format and lints. Licences, layers and what the documents name are checked by `integration/tidy.rs`.
 # Advisories are not: their database cannot be had offline, and a check that passes without it would say nothing. Where there
@@ -49,3 +49,8 @@ servers-stop:
 # Ratios against a direct writer and DuckDB, and of landing on MinIO and HDFS against the local disk, in one run.
 bench:
 	integration/bench.sh
+
+# Instructions of each hot path, under callgrind, against integration/paths/counts.txt: fails where one became dearer by more
+# than 5 %. `integration/paths/check.py --accept` takes what it counts for the new counts.
+bench-check:
+	integration/paths/check.py
