@@ -1,4 +1,4 @@
-.PHONY: check test unit sim-test sim fuzz integration torture demo race bench servers servers-stop
+.PHONY: check test unit sim-test sim fuzz integration torture demo race bench bench-check servers servers-stop
 
 # The quick gate: format and lints. Licences, layers and what the documents name are checked by `integration/tidy.rs`.
 # Advisories are not: their database cannot be had offline, and a check that passes without it would say nothing. Where there
@@ -54,3 +54,8 @@ race:
 # A part of the race, then landing on MinIO and HDFS against landing on the local disk, in one run.
 bench:
 	integration/bench.sh
+
+# Instructions of each hot path, under callgrind, against integration/paths/counts.txt: fails where one became dearer by more
+# than 5 %. `integration/paths/check.py --accept` takes what it counts for the new counts.
+bench-check:
+	integration/paths/check.py
