@@ -114,6 +114,11 @@ impl<T> Monitor<T> {
     }
 }
 
+/// Lets time pass.
+pub fn pause(time: Duration) {
+    drop(Monitor::new(()).wait_while(Some(time), |()| true));
+}
+
 /// Lets one thread at a time do something that takes long.
 #[derive(Default)]
 pub struct Alone(Monitor<bool>);
@@ -228,6 +233,13 @@ pub struct Own<T> {
 }
 
 impl<T> Own<T> {
+    pub fn is_finished(&self) -> bool {
+        match &self.ended.0 {
+            Some(ended) => *ended.lock(),
+            None => self.handle.is_finished(),
+        }
+    }
+
     /// # Errors
     /// What the thread panicked with.
     pub fn join(self) -> std::thread::Result<T> {

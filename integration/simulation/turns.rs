@@ -50,11 +50,12 @@ pub struct Schedule {
     state: Mutex<State>,
     /// A thread that could go on is made to wait once in so many turns; 0: never.
     switches: u64,
-    broken: &'static str,
+    /// What the program is asked to do otherwise than it should.
+    switched: [&'static str; 2],
 }
 
 impl Schedule {
-    pub fn new(world: World, switches: u64, broken: &'static str) -> Arc<Self> {
+    pub fn new(world: World, switches: u64, switched: [&'static str; 2]) -> Arc<Self> {
         Arc::new(Self {
             world,
             state: Mutex::new(State {
@@ -67,7 +68,7 @@ impl Schedule {
                 stuck: false,
             }),
             switches,
-            broken,
+            switched,
         })
     }
 
@@ -257,7 +258,7 @@ impl Turns for Schedule {
     }
 
     fn broken(&self, variant: &str) -> bool {
-        self.broken == variant
+        self.switched.contains(&variant)
     }
 
     fn random(&self) -> u64 {
