@@ -40,9 +40,10 @@ pub struct Stage {
     acts: VecDeque<(u64, Act)>,
     /// Due, and waiting for the end of the process.
     pub between: VecDeque<Act>,
-    /// Waiting for the spool's disk.
+    /// Waiting for the spool's disk, which is away or cannot be written.
     waiting: Vec<Act>,
     pub unmounted: bool,
+    read_only: bool,
     /// How a running process is told to stop, and before which call.
     pub stop: Option<(u64, Arc<Stop>)>,
     pub beside: Option<Beside>,
@@ -89,6 +90,7 @@ impl Stage {
             between: VecDeque::new(),
             waiting: Vec::new(),
             unmounted: false,
+            read_only: false,
             stop: None,
             beside: None,
             staging: props.staging,
@@ -210,7 +212,8 @@ impl Stage {
     }
 
     fn act(&mut self, act: Act) {
-        if self.unmounted && act.is_at_the_spool() {
+        let is_read_only = self.read_only && !matches!(act, Act::ReadOnly { .. });
+        if (self.unmounted || is_read_only) && act.is_at_the_spool() {
             self.waiting.push(act);
             return;
         }
@@ -268,7 +271,11 @@ impl Stage {
             Act::Foreign => self.put_foreign(),
             Act::Unmount => self.unmount(),
             Act::Mount => self.mount(),
-            Act::ReadOnly { is } => self.disk.make_read_only(SPOOL, is),
+            Act::ReadOnly { is } => {
+                self.disk.make_read_only(SPOOL, is);
+                self.read_only = is;
+                self.do_what_waited();
+            }
             Act::Beside { copy } => self.start_another(copy),
             Act::Catalog { away } => self.metastore.go(away),
             Act::Stop => self.tell_to_stop(),
@@ -295,9 +302,13 @@ impl Stage {
         if self.unmounted {
             self.disk.mount(SPOOL);
             self.unmounted = false;
-            for act in std::mem::take(&mut self.waiting) {
-                self.act(act);
-            }
+            self.do_what_waited();
+        }
+    }
+
+    fn do_what_waited(&mut self) {
+        for act in std::mem::take(&mut self.waiting) {
+            self.act(act);
         }
     }
 

@@ -34,6 +34,7 @@ impl Run<'_> {
                 }
                 Act::Restore => {
                     self.show_lake();
+                    self.made.fetch_add(1, Ordering::SeqCst);
                     if let Some(backup) = &*self.backup.lock().expect("one thread") {
                         self.journal.restore(backup);
                     }
@@ -57,6 +58,7 @@ impl Run<'_> {
             .is_some_and(|rows| rows.iter().any(|row| row.committed.0 > 0));
         let mut stage = lock(&self.stage);
         if committed && !stage.checker.is_hidden() {
+            stage.checker.look();
             self.lake.hide();
             self.place.hide_staging(true);
             stage.checker.hide(true);
@@ -69,6 +71,7 @@ impl Run<'_> {
         if !stage.checker.is_hidden() {
             return false;
         }
+        stage.checker.look();
         self.lake.show();
         self.place.hide_staging(false);
         stage.checker.hide(false);

@@ -99,7 +99,6 @@ impl Checker {
     }
 
     pub fn hide(&mut self, hidden: bool) {
-        self.look();
         self.hidden = hidden;
         self.version = None;
     }
