@@ -323,6 +323,8 @@ fn taking_turns<T, B: FnOnce() -> T>(
             enter(Some(Arc::clone(&turns)));
             Last(turns, number, ended)
         });
+        // Also where it never begins, what it holds goes before its last word.
+        let body = body;
         if let Some(Last(turns, number, _)) = &last {
             turns.begin(*number);
         }
