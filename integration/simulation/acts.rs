@@ -172,7 +172,10 @@ impl Stage {
     /// A process ended: what left the spool has left it. Before that it may have been put back, if somebody replaced it at that moment.
     pub fn judge_gone(&mut self) {
         for (node, content) in std::mem::take(&mut self.gone) {
-            self.left(node, content);
+            // A power cut may have left it there and in the spool.
+            if !self.disk.stands_in(QUARANTINE, node) {
+                self.left(node, content);
+            }
         }
     }
 
@@ -206,8 +209,10 @@ impl Stage {
 
     /// I10: what was changed and left the spool all the same, other than into quarantine, landed as it was when it left.
     pub fn judge_changed(&mut self) {
-        for (_, content) in std::mem::take(&mut self.changed) {
-            self.checker.changed_left(&content);
+        for (node, content) in std::mem::take(&mut self.changed) {
+            if !self.disk.stands_in(QUARANTINE, node) {
+                self.checker.changed_left(&content);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use lakeward::spool::Retire;
 use super::driver::run;
 use super::lake::{Kind as LakeKind, Wrong};
 use super::place::Place;
-use super::plan::{Act, JournalKind, Plan, Power};
+use super::plan::{Act, JournalKind, Plan, Power, Setting};
 use super::search::sampled;
 
 /// One wrong variant.
@@ -131,6 +131,8 @@ fn copied(plan: &mut Plan) {
 fn forgotten(plan: &mut Plan) {
     plan.setting.retire = Retire::Rename;
     plan.setting.forgets = true;
+    // What is sent again after it was forgotten lands again.
+    plan.acts.retain(|(_, act)| matches!(act, Act::Drop { .. }));
     plan.changed = None;
     plan.power = Power::Always;
     plan.weather.once_in = 40;
@@ -140,6 +142,35 @@ fn forgotten(plan: &mut Plan) {
         plan,
         (0..6).map(|n| (150 + n * 100, Act::Jump { seconds: 7200 })),
     );
+}
+
+/// What staging lost is decoded otherwise the second time: another letter of the file's name is its partition.
+fn decoded_otherwise(plan: &mut Plan) {
+    emptied(plan);
+    let old = Setting {
+        path: "t/src={src}",
+        path_columns: "^(?<src>.)",
+        payload: false,
+        roll_records: 50,
+        ..plan.setting.clone()
+    };
+    plan.changed = Some(Setting {
+        path_columns: "^.(?<src>.)",
+        ..old.clone()
+    });
+    plan.setting = old;
+    plan.weather.once_in = 30;
+    plan.weather.deaths_of_four = 4;
+    plan.weather.deaths_left = 6;
+    let mut names = ["01.ndjson", "10.ndjson"].into_iter();
+    plan.acts.retain_mut(|(_, act)| match act {
+        Act::Drop { path, .. } => {
+            let name = names.next();
+            name.into_iter().for_each(|name| name.clone_into(path));
+            name.is_some()
+        }
+        _ => matches!(act, Act::EmptyStaging),
+    });
 }
 
 /// Another version of the program encodes lost copies again.
@@ -304,7 +335,7 @@ pub const VARIANTS: &[Variant] = &[
         name: "i1-membership-not-compared",
         invariant: 1,
         what: "what is encoded again is landed whatever came out",
-        tune: any,
+        tune: decoded_otherwise,
         near: 1,
     },
     Variant {

@@ -26,7 +26,9 @@ pub(super) type End = Ended<Result<(), Halt>>;
 impl Run<'_> {
     /// The changed configuration, unless the program wants the old one once more.
     pub(super) fn next_setting(&self, ended: &End) -> &Setting {
-        let wants_old = said(ended).is_some_and(|said| said.contains("set the old format again"));
+        let wants_old = said(ended).is_some_and(|said| {
+            said.contains("set the old format again") || said.contains("membership")
+        });
         match &self.plan.changed {
             Some(changed) if !wants_old => changed,
             _ => &self.plan.setting,

@@ -152,6 +152,10 @@ pub(super) fn toml(setting: &Setting, lake: LakeKind) -> String {
     } else {
         ""
     };
+    let columns = match setting.path_columns {
+        "" => String::new(),
+        pattern => format!("path_columns = '{pattern}'\n"),
+    };
     let hive = if setting.registers {
         "[pipeline.hive]\nmetastore = \"thrift://127.0.0.1:1\"\ncreate = true\n"
     } else {
@@ -171,7 +175,7 @@ name = "{PIPELINE}"
 [pipeline.source]
 path = "spool"
 order = "name"
-{history}ready_after = "0s"
+{history}{columns}ready_after = "0s"
 retire = "{retire}"
 {more}[pipeline.channel]
 journal = {journal}

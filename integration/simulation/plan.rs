@@ -25,6 +25,8 @@ pub struct Setting {
     pub forgets: bool,
     /// Partitions are registered with a catalog.
     pub registers: bool,
+    /// Columns from the file's path; none if it is empty.
+    pub path_columns: &'static str,
 }
 
 impl Setting {
@@ -41,6 +43,7 @@ impl Setting {
             payload_bytes_max: 0,
             forgets: false,
             registers: false,
+            path_columns: "",
         }
     }
 }
@@ -290,6 +293,7 @@ fn setting(chance: &mut Chance, lake: LakeKind) -> Setting {
         payload_bytes_max: [0, 0, 300][chance.below(3) as usize],
         forgets: false,
         registers: false,
+        path_columns: "",
     }
 }
 

@@ -413,6 +413,14 @@ impl SpoolDisk {
         self.model().find(path.as_ref()).is_ok()
     }
 
+    /// Whether one of the names in a directory is this file's.
+    pub fn stands_in(&self, directory: impl AsRef<Path>, node: NodeId) -> bool {
+        let model = self.model();
+        let at = model.find(directory.as_ref());
+        let names = at.and_then(|at| model.list(at)).unwrap_or_default();
+        names.into_iter().any(|(_, other)| other == node)
+    }
+
     pub fn claim(&self, settings: &SpoolSettings) -> Option<Claim> {
         let text = self.read(settings.path.join(".lakeward-claim.json"))?;
         serde_json::from_slice(&text).ok()
