@@ -154,7 +154,8 @@ fn lake_options(plan: &Plan, place: &Place) -> Options {
         never_made_durable: plan.broken == "lake-never-made-durable",
         shared_temporary_name: plan.broken == "lake-shared-temporary-name",
         wrong: wrong(plan.broken),
-        ..small_lake(place, base)
+        staging: place.staging(),
+        ..small_lake(base)
     }
 }
 

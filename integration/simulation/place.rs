@@ -94,10 +94,9 @@ impl Clock for SimClock {
 }
 
 /// A lake whose limits are so small that small files have several blocks, parts and pages.
-pub fn small_lake(place: &Place, base: Options) -> Options {
+pub fn small_lake(base: Options) -> Options {
     Options {
         identity: "simulated".into(),
-        staging: place.staging(),
         short_probe: true,
         page: 3,
         block_bytes: 150,

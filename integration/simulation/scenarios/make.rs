@@ -31,7 +31,7 @@ impl Make {
             kind,
             seed: 1,
             setting: Setting::plain(),
-            options: Options::default(),
+            options: small_lake(Options::default()),
             broken: "",
         }
     }
@@ -58,7 +58,10 @@ impl Make {
         let world = World::new(self.seed, Box::new(NoFate));
         let place = Place::new();
         place.clear();
-        let options = small_lake(&place, self.options);
+        let options = Options {
+            staging: place.staging(),
+            ..self.options
+        };
         let lake = LakeStore::new(self.kind, options);
         let disk = SpoolDisk::new(&world);
         for dir in [SPOOL, RETIRED] {
