@@ -143,6 +143,11 @@ impl<T> Monitor<T> {
     }
 }
 
+/// Lets time pass.
+pub fn pause(time: Duration) {
+    drop(Monitor::new(()).wait_while(Some(time), |()| true));
+}
+
 /// Lets one thread at a time do something that takes long.
 #[derive(Default)]
 pub struct Alone(Monitor<bool>);
@@ -257,6 +262,13 @@ pub struct Own<T> {
 }
 
 impl<T> Own<T> {
+    pub fn is_finished(&self) -> bool {
+        match &self.ended.0 {
+            Some(ended) => *ended.lock(),
+            None => self.handle.is_finished(),
+        }
+    }
+
     /// # Errors
     /// What the thread panicked with.
     pub fn join(self) -> std::thread::Result<T> {
@@ -340,6 +352,8 @@ fn taking_turns<T, B: FnOnce() -> T>(
             enter(Some(Arc::clone(&turns)));
             Last(turns, number, ended)
         });
+        // Also where it never begins, what it holds goes before its last word.
+        let body = body;
         if let Some(Last(turns, number, _)) = &last {
             turns.begin(*number);
         }

@@ -2,19 +2,22 @@
 //!
 //! `SEED=n` shows one seed's run, call by call. `RUNS=n` is how many seeds are run (default 5,000), `FROM=n` the first.
 //! `BROKEN=1` shows which run catches each deliberately wrong variant, `ONLY=` one of them; `LIKE=` shows a seed as such a variant's
-//! plans are. `LAKE=s3` leaves the other lakes out of the exhaustive part; `SINGLE=0` and `DOUBLE=0` leave out single faults and double crashes, which take longest.
+//! plans are. `LAKE=s3`, `RETIRE=delete`, `JOURNAL=payload` and `POWER=never` leave the other modes out of the exhaustive part (`POWER=later`: the
+//! second crash takes the power with it, and `LUCK=n` says what it leaves); `SINGLE=0` and `DOUBLE=0` leave out single faults and double crashes, which take longest.
 
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 #[path = "../simulation/mod.rs"]
 mod simulation;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use simulation::broken::{VARIANTS, blamed, catch};
-use simulation::driver::{Place, run};
+use simulation::driver::run;
+use simulation::place::Place;
 use simulation::plan::Plan;
-use simulation::search::{Sum, modes, pairs, sampled, singles};
+use simulation::search::{Mode, Sum, modes, pairs, sampled, singles};
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -72,6 +75,22 @@ fn show_broken() -> ExitCode {
     ExitCode::from(u8::from(missed > 0))
 }
 
+/// Says how far a search is, every half minute.
+fn progress(name: &str) -> impl Fn(&Sum) + Sync {
+    let start = Instant::now();
+    let said = AtomicU64::new(0);
+    move |sum| {
+        let minutes = start.elapsed().as_secs() / 30;
+        if said.fetch_max(minutes, Ordering::Relaxed) < minutes {
+            let rate = (sum.runs as f64) / start.elapsed().as_secs_f64();
+            println!(
+                "… {name}: so far {} runs, {rate:.0} a second, {} violations",
+                sum.runs, sum.found
+            );
+        }
+    }
+}
+
 fn main() -> ExitCode {
     if let Some(seed) = number("SEED") {
         return show(seed);
@@ -80,17 +99,19 @@ fn main() -> ExitCode {
         return show_broken();
     }
     let mut modes = modes();
-    // One lake alone, for who has not the hours.
-    if let Ok(lake) = std::env::var("LAKE") {
-        modes.retain(|mode| format!("{:?}", mode.lake).eq_ignore_ascii_case(&lake));
+    // For who has not the hours.
+    modes.retain(Mode::is_wanted);
+    if let Some(luck) = number("LUCK") {
+        modes.iter_mut().for_each(|mode| mode.luck = luck);
     }
     let mut total = Sum::default();
     let mut add = |what: &str, work: &dyn Fn() -> Sum| {
         let start = Instant::now();
         let sum = work();
         println!(
-            "{what}: {} runs, {} crashes, {} faults, {} idle, {} violations, {:.0} s",
+            "{what}: {} runs, {} of them by equal state, {} crashes, {} faults, {} idle, {} violations, {:.0} s",
             sum.runs,
+            sum.equal,
             sum.crashes,
             sum.faults,
             sum.idle,
@@ -111,7 +132,7 @@ fn main() -> ExitCode {
                 "every two crashes, {:?}, {:?}, payload {}, power {:?}",
                 mode.lake, mode.setting.retire, mode.setting.payload, mode.power
             );
-            add(&name, &|| pairs(std::slice::from_ref(mode)));
+            add(&name, &|| pairs(mode, progress(&name)));
         }
     }
     let from = number("FROM").unwrap_or(1);

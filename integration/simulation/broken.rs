@@ -1,14 +1,19 @@
 //! The check is checked: deliberately wrong programs and lakes, each of which the simulation must catch.
 
-use super::driver::{Place, run};
+use lakeward::spool::Retire;
+
+use super::driver::run;
 use super::lake::{Kind as LakeKind, Wrong};
-use super::plan::{Act, Plan, Power};
+use super::place::Place;
+use super::plan::{Act, Plan, Power, Setting};
 use super::search::sampled;
 
 /// One wrong variant.
 pub struct Variant {
     /// As `crash::broken` calls it, or the lake's.
     pub name: &'static str,
+    /// The invariant of the design that it breaks.
+    pub invariant: u8,
     /// What it is, in a word of the design.
     pub what: &'static str,
     /// Plans in which it can show.
@@ -34,6 +39,167 @@ fn s3(plan: &mut Plan) {
 }
 
 fn any(_plan: &mut Plan) {}
+
+fn add(plan: &mut Plan, acts: impl IntoIterator<Item = (u64, Act)>) {
+    plan.acts.extend(acts);
+    plan.acts.sort_by_key(|(at, _)| *at);
+}
+
+/// Answers are lost, and nobody dies.
+fn answers_lost(plan: &mut Plan) {
+    plan.weather.once_in = 10;
+    plan.weather.deaths_of_four = 0;
+    plan.weather.faults_left = 30;
+}
+
+/// Bytes of a half-read file change unseen: small segments and batches, a long file, early deaths.
+fn overwritten(plan: &mut Plan) {
+    long_file(plan);
+    let first = 60 + plan.seed * 7 % 200;
+    add(
+        plan,
+        (0..20).map(|n| (first + n, Act::Overwrite { drop: 0 })),
+    );
+}
+
+fn long_file(plan: &mut Plan) {
+    plan.setting.segment_bytes = 60;
+    plan.setting.roll_records = 3;
+    plan.setting.payload = false;
+    plan.weather.once_in = 40;
+    plan.weather.deaths_of_four = 4;
+    if let Some((_, Act::Drop { records, .. })) = plan.acts.first_mut() {
+        *records = 60;
+    }
+}
+
+/// Appended to at any time, so also between commit and retiring.
+fn appended(plan: &mut Plan) {
+    plan.setting.retire = Retire::Rename;
+    let at = 60 + plan.seed * 13 % 200;
+    add(
+        plan,
+        [
+            (at, Act::Append { drop: 0 }),
+            (at + 20, Act::Append { drop: 1 }),
+        ],
+    );
+}
+
+/// The journal is lost in mid-work.
+fn lost(plan: &mut Plan) {
+    let at = 60 + plan.seed * 7 % 200;
+    add(plan, [(at, Act::Lose)]);
+}
+
+/// The payloads of what was dropped first fill the journal when more arrives.
+fn payload(plan: &mut Plan) {
+    plan.setting.payload = true;
+    plan.setting.payload_bytes_max = 1;
+    plan.changed = None;
+    plan.setting.roll_records = 50;
+    plan.weather.once_in = 1000;
+    add(
+        plan,
+        (0..10).map(|n| {
+            let path = format!("n{n}.ndjson");
+            let act = Act::Drop {
+                path,
+                records: 3,
+                broken: 0,
+                synced: true,
+            };
+            (60 + n * 12, act)
+        }),
+    );
+}
+
+/// Second agents on copies of the journal start all the time.
+fn copied(plan: &mut Plan) {
+    add(
+        plan,
+        (0..6).map(|n| (60 + n * 37, Act::Beside { copy: true })),
+    );
+}
+
+/// What was retired is forgotten, and the power goes often.
+fn forgotten(plan: &mut Plan) {
+    plan.setting.retire = Retire::Rename;
+    plan.setting.forgets = true;
+    // What is sent again after it was forgotten lands again.
+    plan.acts.retain(|(_, act)| matches!(act, Act::Drop { .. }));
+    plan.changed = None;
+    plan.power = Power::Always;
+    plan.weather.once_in = 40;
+    plan.weather.deaths_of_four = 4;
+    plan.weather.deaths_left = 8;
+    add(
+        plan,
+        (0..6).map(|n| (150 + n * 100, Act::Jump { seconds: 7200 })),
+    );
+}
+
+/// What staging lost is decoded otherwise the second time: another letter of the file's name is its partition.
+fn decoded_otherwise(plan: &mut Plan) {
+    emptied(plan);
+    let old = Setting {
+        path: "t/src={src}",
+        path_columns: "^(?<src>.)",
+        payload: false,
+        roll_records: 50,
+        ..plan.setting.clone()
+    };
+    plan.changed = Some(Setting {
+        path_columns: "^.(?<src>.)",
+        ..old.clone()
+    });
+    plan.setting = old;
+    plan.weather.once_in = 30;
+    plan.weather.deaths_of_four = 4;
+    plan.weather.deaths_left = 6;
+    let mut names = ["01.ndjson", "10.ndjson"].into_iter();
+    plan.acts.retain_mut(|(_, act)| match act {
+        Act::Drop { path, .. } => {
+            let name = names.next();
+            name.into_iter().for_each(|name| name.clone_into(path));
+            name.is_some()
+        }
+        _ => matches!(act, Act::EmptyStaging),
+    });
+}
+
+/// Another version of the program encodes lost copies again.
+fn upgraded(plan: &mut Plan) {
+    emptied(plan);
+    plan.upgraded = true;
+    plan.weather.once_in = 30;
+    plan.weather.deaths_of_four = 4;
+}
+
+/// Listings have several pages: many small batches.
+fn many_batches(plan: &mut Plan) {
+    s3(plan);
+    plan.setting.roll_records = 2;
+    lost(plan);
+}
+
+/// A dead writer's rename comes late, while another attempt writes the same file, block by block.
+fn late(plan: &mut Plan) {
+    hdfs(plan);
+    plan.changed = None;
+    plan.setting = Setting {
+        path: "t",
+        roll_records: 50,
+        parquet: false,
+        registers: false,
+        ..plan.setting.clone()
+    };
+    plan.weather.once_in = 12;
+    plan.weather.deaths_of_four = 2;
+    plan.weather.deaths_left = 10;
+    plan.weather.faults_left = 20;
+    add(plan, (0..110).map(|n| (60 + n * 4, Act::Deliver)));
+}
 
 /// Staging is emptied a few times while there is something in it.
 fn emptied(plan: &mut Plan) {
@@ -64,78 +230,91 @@ fn foreign(plan: &mut Plan) {
 pub const VARIANTS: &[Variant] = &[
     Variant {
         name: "i4-land-before-stage",
+        invariant: 4,
         what: "land before stage is recorded",
         tune: any,
         near: 1,
     },
     Variant {
         name: "i4-land-before-manifest",
+        invariant: 4,
         what: "land before the manifest is written",
         tune: any,
         near: 1,
     },
     Variant {
         name: "i5-checkpoint-at-stage",
+        invariant: 5,
         what: "the checkpoint moves in another transaction than the commit",
         tune: any,
         near: 1,
     },
     Variant {
         name: "lake-dirs-not-synced",
+        invariant: 1,
         what: "no sync of the directory",
         tune: local,
         near: 1,
     },
     Variant {
         name: "lake-ancestors-not-synced",
+        invariant: 1,
         what: "new directories are not synced into those above",
         tune: local,
         near: 1,
     },
     Variant {
         name: "lake-never-made-durable",
+        invariant: 1,
         what: "what is only seen is taken for durable",
         tune: local,
         near: 328,
     },
     Variant {
         name: "lake-exists-is-ours",
+        invariant: 10,
         what: "\"exists\" taken for \"ours\"",
         tune: foreign,
         near: 1,
     },
     Variant {
         name: "lake-replaces",
+        invariant: 3,
         what: "what stands at a final path is replaced",
         tune: any,
         near: 1,
     },
     Variant {
         name: "lake-writes-in-place",
+        invariant: 2,
         what: "a data file is written under its final name",
         tune: hdfs,
         near: 1,
     },
     Variant {
         name: "i6-retire-what-is-read",
+        invariant: 6,
         what: "retire before commit",
         tune: any,
         near: 1,
     },
     Variant {
         name: "i1-retire-by-path",
+        invariant: 1,
         what: "whatever has the path is retired",
         tune: replaced,
         near: 1,
     },
     Variant {
         name: "i1-file-not-landed",
+        invariant: 1,
         what: "a data file of the batch does not land",
         tune: any,
         near: 1,
     },
     Variant {
         name: "i2-staged-copy-not-verified",
+        invariant: 2,
         what: "a staged copy lands unverified after a restart",
         tune: |plan| {
             hdfs(plan);
@@ -145,14 +324,107 @@ pub const VARIANTS: &[Variant] = &[
     },
     Variant {
         name: "i7-never-encoded-again",
+        invariant: 7,
         what: "a lost staged copy is not encoded again",
         tune: emptied,
         near: 1,
     },
     Variant {
         name: "i8-lands-under-a-new-name",
+        invariant: 8,
         what: "recovery lands under another name",
         tune: any,
+        near: 1,
+    },
+    Variant {
+        name: "i1-membership-not-compared",
+        invariant: 1,
+        what: "what is encoded again is landed whatever came out",
+        tune: decoded_otherwise,
+        near: 1,
+    },
+    Variant {
+        name: "i1-retired-before-synced",
+        invariant: 1,
+        what: "a file's row says that it is retired before that is durable",
+        tune: forgotten,
+        near: 1,
+    },
+    Variant {
+        name: "i1-rebuild-forgets-the-staged",
+        invariant: 1,
+        what: "a rebuild adopts what was committed alone",
+        tune: lost,
+        near: 1,
+    },
+    Variant {
+        name: "i7-new-digests-not-recorded",
+        invariant: 7,
+        what: "other bytes for the same rows land unrecorded",
+        tune: upgraded,
+        near: 1,
+    },
+    Variant {
+        name: "i9-rejects-not-counted",
+        invariant: 9,
+        what: "rejects are not counted",
+        tune: any,
+        near: 1,
+    },
+    Variant {
+        name: "i10-digests-not-compared",
+        invariant: 10,
+        what: "a half-read file whose landed bytes changed is read on",
+        tune: overwritten,
+        near: 1,
+    },
+    Variant {
+        name: "i10-changed-is-retired",
+        invariant: 10,
+        what: "a file that changed after it was read is retired as if it had not",
+        tune: appended,
+        near: 1,
+    },
+    Variant {
+        name: "i11-payload-without-bound",
+        invariant: 11,
+        what: "payloads are journaled where there is no room",
+        tune: payload,
+        near: 1,
+    },
+    Variant {
+        name: "i12-claim-not-compared",
+        invariant: 12,
+        what: "a spool that belongs to another journal is read",
+        tune: lost,
+        near: 1,
+    },
+    Variant {
+        name: "i12-spool-not-locked",
+        invariant: 12,
+        what: "two agents on one spool, with copies of one journal",
+        tune: copied,
+        near: 1,
+    },
+    Variant {
+        name: "lake-failed-look-is-absent",
+        invariant: 2,
+        what: "a look or a listing that failed found nothing",
+        tune: answers_lost,
+        near: 1,
+    },
+    Variant {
+        name: "lake-first-page-is-all",
+        invariant: 12,
+        what: "the first page of a listing is taken for all of it",
+        tune: many_batches,
+        near: 1,
+    },
+    Variant {
+        name: "lake-shared-temporary-name",
+        invariant: 2,
+        what: "all attempts at a file have the same temporary name",
+        tune: late,
         near: 1,
     },
 ];

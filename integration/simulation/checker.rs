@@ -10,7 +10,7 @@ use lakeward::protocol::{DataFile, DataFileCopy, Manifest};
 use lakeward::segment::Digester;
 
 use super::lake::{Deed, LakeStore, is_temporary};
-use super::records::{Found, Held, held};
+use super::records::{Found, Held, held, ids_in};
 
 /// What a producer dropped.
 #[derive(Clone, Debug)]
@@ -18,12 +18,30 @@ pub struct Dropped {
     pub path: String,
     pub bytes: Vec<u8>,
     pub ids: Vec<String>,
+    /// How many of its records cannot be decoded.
+    pub broken: u64,
     /// Those that were appended later.
     pub more: Vec<String>,
     /// It was cut short.
     pub cut: bool,
     /// Somebody changed it in the spool, so that all of it need not land; no record of it may land twice.
     pub touched: bool,
+}
+
+impl Dropped {
+    /// Records that begin in `[from, to)`.
+    fn ids_between(&self, from: u64, to: u64) -> Vec<String> {
+        let part = |at: u64| {
+            usize::try_from(at)
+                .unwrap_or(usize::MAX)
+                .min(self.bytes.len())
+        };
+        ids_in(&self.bytes[part(from)..part(to)])
+    }
+}
+
+fn is_at(location: &str, dir: &str) -> bool {
+    location.ends_with(&format!("/{dir}"))
 }
 
 struct Seen {
@@ -43,8 +61,16 @@ pub struct Checker {
     pub foreign: BTreeSet<String>,
     /// Records that were told of.
     doubled: BTreeSet<String>,
-    /// An operator gave up a batch whose records could not be had again.
-    pub loss_accepted: bool,
+    /// Records of batches that an operator gave up, since they could not be had again.
+    lost: BTreeSet<String>,
+    /// How often a record may be there beyond once: an operator had its file land from its beginning.
+    more: BTreeMap<String, u64>,
+    /// Whether a spool was taken over, from when on nobody knows what was sent before.
+    adopted: bool,
+    /// The lake is not there: another one, with nothing in it, shows in its place.
+    hidden: bool,
+    /// Locations of partitions that a catalog tells its readers of.
+    registered: BTreeSet<String>,
     pub violations: Vec<String>,
 }
 
@@ -59,9 +85,22 @@ impl Checker {
             found: Found::new(),
             foreign: BTreeSet::new(),
             doubled: BTreeSet::new(),
-            loss_accepted: false,
+            lost: BTreeSet::new(),
+            more: BTreeMap::new(),
+            adopted: false,
+            hidden: false,
+            registered: BTreeSet::new(),
             violations: Vec::new(),
         }
+    }
+
+    pub fn is_hidden(&self) -> bool {
+        self.hidden
+    }
+
+    pub fn hide(&mut self, hidden: bool) {
+        self.hidden = hidden;
+        self.version = None;
     }
 
     /// At any moment: whatever is visible is whole, recorded, and no record is there twice.
@@ -71,6 +110,9 @@ impl Checker {
             return;
         }
         self.version = Some(version);
+        if self.hidden {
+            return self.look_aside();
+        }
         let mut lost = BTreeSet::new();
         for change in self.lake.changes() {
             match change.deed {
@@ -97,10 +139,19 @@ impl Checker {
             self.take(path, bytes);
         }
         for (id, count) in &self.found {
-            if *count > 1 && self.doubled.insert(id.clone()) {
+            let most = 1 + self.more.get(id).copied().unwrap_or(0);
+            if *count > most && self.doubled.insert(id.clone()) {
                 self.violations
                     .push(format!("I2: record {id} is there {count} times"));
             }
+        }
+    }
+
+    /// What lands where the lake is not is gone as soon as it is there again.
+    fn look_aside(&mut self) {
+        for path in self.lake.data_files() {
+            self.violations
+                .push(format!("I1: `{path}` landed where the lake is not mounted"));
         }
     }
 
@@ -220,22 +271,99 @@ impl Checker {
             .len()
     }
 
+    /// A catalog tells of no partition in which nothing landed.
+    pub fn look_at_catalog(&mut self, registered: &[String]) {
+        for place in registered {
+            if self.registered.contains(place) || self.hidden {
+                continue;
+            }
+            self.registered.insert(place.clone());
+            if !self.directories().iter().any(|dir| is_at(place, dir)) {
+                self.violations.push(format!(
+                    "`{place}` is registered, and nothing has landed there"
+                ));
+            }
+        }
+    }
+
+    /// Directories of the table in which something has landed.
+    fn directories(&self) -> BTreeSet<String> {
+        let data = self.seen.keys().filter(|path| path.contains("day="));
+        data.filter_map(|path| path.rsplit_once('/'))
+            .filter(|(dir, _)| !dir.starts_with("_rejects"))
+            .map(|(dir, _)| dir.to_owned())
+            .collect()
+    }
+
+    /// All that landed is told of. What a journal had yet to tell, nobody knows once its spool was taken over without it.
+    pub fn catalog_ends(&mut self) {
+        for dir in self.directories() {
+            let told = self.registered.iter().any(|place| is_at(place, &dir));
+            if !told && !self.adopted {
+                self.violations
+                    .push(format!("`{dir}` has landed and is not registered"));
+            }
+        }
+    }
+
+    fn is_missing(&self, id: &str) -> bool {
+        self.found.get(id).copied().unwrap_or(0) == 0 && !self.lost.contains(id)
+    }
+
     /// I6: a file left the spool, so all of it is to be seen in the lake.
     pub fn left_the_spool(&mut self, dropped: &Dropped) {
-        if self.loss_accepted {
-            return;
-        }
-        let missing: Vec<&String> = dropped
-            .ids
-            .iter()
-            .filter(|id| self.found.get(*id).copied().unwrap_or(0) == 0)
-            .collect();
+        let ids = dropped.ids.iter();
+        let missing: Vec<&String> = ids.filter(|id| self.is_missing(id)).collect();
         if !missing.is_empty() {
             self.violations.push(format!(
                 "I6: `{}` left the spool, and of its {} records these are not in the lake: {missing:?}",
                 dropped.path,
                 dropped.ids.len()
             ));
+        }
+    }
+
+    /// I10: a file that somebody had changed was retired, so all of what it was at that moment is to be seen in the lake.
+    pub fn changed_left(&mut self, content: &[u8]) {
+        let mut missing = ids_in(content);
+        missing.retain(|id| self.is_missing(id));
+        if !missing.is_empty() {
+            self.violations.push(format!(
+                "I10: a file that had changed was retired, and these of its records are not in the lake: {missing:?}"
+            ));
+        }
+    }
+
+    /// An operator gives up a batch: what was in its segments may be missing from here on, and nothing else.
+    pub fn given_up(&mut self, batch: &Manifest, drops: &[Dropped]) {
+        let Some(membership) = batch.membership() else {
+            return;
+        };
+        for segment in &membership.segments {
+            let path = membership.files[segment.file as usize].path.to_string();
+            for dropped in drops.iter().filter(|dropped| dropped.path == path) {
+                self.lost
+                    .extend(dropped.ids_between(segment.from, segment.to));
+            }
+        }
+    }
+
+    /// A spool is taken over from a journal that nobody has any more: what stands there and has landed, or may still land of what that
+    /// journal staged, lands from its beginning.
+    pub fn taken_over(&mut self, spooled: &[Vec<u8>]) {
+        self.adopted = true;
+        let on_its_way = self.not_landed().is_some();
+        for id in spooled.iter().flat_map(|content| ids_in(content)) {
+            if on_its_way || self.found.get(&id).is_some_and(|count| *count > 0) {
+                *self.more.entry(id).or_default() += 1;
+            }
+        }
+    }
+
+    /// An equal drop: nobody knows the first one after a spool was taken over.
+    pub fn sent_again(&mut self, dropped: &Dropped) {
+        for id in dropped.ids.iter().filter(|_| self.adopted) {
+            *self.more.entry(id.clone()).or_default() += 1;
         }
     }
 
@@ -254,12 +382,8 @@ impl Checker {
             }
         }
         for dropped in drops.iter().filter(|dropped| !dropped.touched) {
-            if self.loss_accepted {
-                break;
-            }
             for id in &dropped.ids {
-                let count = self.found.get(id).copied().unwrap_or(0);
-                if count == 0 {
+                if self.is_missing(id) {
                     self.violations.push(format!(
                         "I1: record {id} of `{}` is not in the lake",
                         dropped.path

@@ -3,16 +3,23 @@
 use lakeward::journal::{FileRow, FileState, Journal, Result};
 use lakeward::protocol::BatchState;
 
+use super::checker::Dropped;
+
 /// Whatever is wrong, in words that begin with the invariant's id.
-pub fn faults(journal: &dyn Journal, pipeline: &str) -> Vec<String> {
+pub fn faults(journal: &dyn Journal, pipeline: &str, drops: &[Dropped]) -> Vec<String> {
     let mut wrong = Vec::new();
-    if let Err(error) = judge(journal, pipeline, &mut wrong) {
+    if let Err(error) = judge(journal, pipeline, drops, &mut wrong) {
         wrong.push(format!("the journal cannot be read: {error}"));
     }
     wrong
 }
 
-fn judge(journal: &dyn Journal, pipeline: &str, wrong: &mut Vec<String>) -> Result<()> {
+fn judge(
+    journal: &dyn Journal,
+    pipeline: &str,
+    drops: &[Dropped],
+    wrong: &mut Vec<String>,
+) -> Result<()> {
     for batch in journal.unfinished(pipeline)? {
         let Some(facts) = batch.manifest.membership() else {
             continue;
@@ -40,6 +47,7 @@ fn judge(journal: &dyn Journal, pipeline: &str, wrong: &mut Vec<String>) -> Resu
     for row in journal.files_in(pipeline, &states)? {
         if !row.skipped {
             judge_file(journal, &row, wrong)?;
+            judge_counts(&row, drops, wrong);
         }
     }
     Ok(())
@@ -86,4 +94,23 @@ fn judge_file(journal: &dyn Journal, row: &FileRow, wrong: &mut Vec<String>) -> 
         ));
     }
     Ok(())
+}
+
+/// I9: what was counted of a whole file is what was dropped, where only one drop can be meant.
+fn judge_counts(row: &FileRow, drops: &[Dropped], wrong: &mut Vec<String>) {
+    let path = row.path.to_string();
+    let mut meant = drops.iter().filter(|dropped| dropped.path == path);
+    let (Some(dropped), None) = (meant.next(), meant.next()) else {
+        return;
+    };
+    if dropped.touched || row.state == FileState::Reading {
+        return;
+    }
+    let (records, broken) = (dropped.ids.len() as u64, dropped.broken);
+    if (row.records, row.rejected) != (records, broken) {
+        wrong.push(format!(
+            "I9: `{path}` counts as {} records, {} of them rejected, and was dropped with {records}, {broken} of them broken",
+            row.records, row.rejected
+        ));
+    }
 }

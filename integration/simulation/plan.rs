@@ -3,15 +3,9 @@
 use lakeward::spool::Retire;
 
 use super::fates::Weather;
+pub use super::journal::store::Kind as JournalKind;
 use super::lake::Kind as LakeKind;
 use super::world::Chance;
-
-/// Which journal the program runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JournalKind {
-    Memory,
-    Sqlite,
-}
 
 /// How the pipeline is configured. A run may change some of it between two processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +19,14 @@ pub struct Setting {
     pub segment_bytes: usize,
     /// A store that ignores conditions, and a configuration that accepts it.
     pub weak: bool,
+    /// 0: no limit.
+    pub payload_bytes_max: u64,
+    /// What was retired is forgotten after an hour.
+    pub forgets: bool,
+    /// Partitions are registered with a catalog.
+    pub registers: bool,
+    /// Columns from the file's path; none if it is empty.
+    pub path_columns: &'static str,
 }
 
 impl Setting {
@@ -38,11 +40,15 @@ impl Setting {
             roll_records: 6,
             segment_bytes: 100,
             weak: false,
+            payload_bytes_max: 0,
+            forgets: false,
+            registers: false,
+            path_columns: "",
         }
     }
 }
 
-/// Something that happens to the spool from outside.
+/// Something that happens from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     /// A new file of so many records, so many of them broken. `synced`: the producer made it durable.
@@ -53,23 +59,96 @@ pub enum Act {
         synced: bool,
     },
     /// A drop's file once more under the same name, after it was retired.
-    DropAgain { drop: usize },
+    DropAgain {
+        drop: usize,
+    },
     /// A producer appends records to a file that is still in the spool.
-    Append { drop: usize },
+    Append {
+        drop: usize,
+    },
     /// Another file is renamed over the path of one.
-    Replace { drop: usize, records: u64 },
+    Replace {
+        drop: usize,
+        records: u64,
+    },
     /// The file is cut short.
-    Truncate { drop: usize },
+    Truncate {
+        drop: usize,
+    },
     /// Its name is changed.
-    Rename { drop: usize },
+    Rename {
+        drop: usize,
+    },
     /// The wall clock jumps.
-    Jump { seconds: i64 },
+    Jump {
+        seconds: i64,
+    },
     /// A request that was given up arrives.
     Deliver,
     /// Somebody empties staging.
     EmptyStaging,
     /// Somebody else's file appears where a data file is to land.
     Foreign,
+    /// The spool's disk goes away, and what is dropped waits for it.
+    Unmount,
+    Mount,
+    /// The spool's disk can be read only, or be written again.
+    ReadOnly {
+        is: bool,
+    },
+    /// A second agent starts, on a copy of the first one's journal or on its own.
+    Beside {
+        copy: bool,
+    },
+    /// The catalog is away, or there again.
+    Catalog {
+        away: bool,
+    },
+    /// The process is told to stop.
+    Stop,
+    /// The journal is backed up.
+    BackUp,
+    /// It is gone.
+    Lose,
+    /// The backup is put back.
+    Restore,
+    /// An empty lake shows where the real one is.
+    HideLake,
+    ShowLake,
+    /// Bytes that have landed of a file that is not read to its end are changed in place, and it looks as before.
+    Overwrite {
+        drop: usize,
+    },
+}
+
+impl Act {
+    /// What can happen only while no process runs.
+    pub fn is_between_processes(&self) -> bool {
+        matches!(
+            self,
+            Self::BackUp
+                | Self::Lose
+                | Self::Restore
+                | Self::HideLake
+                | Self::ShowLake
+                | Self::Overwrite { .. }
+        )
+    }
+
+    /// What cannot happen while the spool's disk is away.
+    pub fn is_at_the_spool(&self) -> bool {
+        matches!(
+            self,
+            Self::Drop { .. }
+                | Self::DropAgain { .. }
+                | Self::Append { .. }
+                | Self::Replace { .. }
+                | Self::Truncate { .. }
+                | Self::Rename { .. }
+                | Self::ReadOnly { .. }
+                | Self::Overwrite { .. }
+        )
+    }
 }
 
 /// Which deaths of processes take the machine's power with them.
@@ -98,6 +177,14 @@ pub struct Plan {
     pub power: Power,
     /// See [`super::turns::Schedule`].
     pub switches: u64,
+    /// Processes stay up until they are told to stop.
+    pub daemon: bool,
+    /// From the second process on the program is another version, which encodes the same records as other bytes.
+    pub upgraded: bool,
+    /// The spool's disk gives inode numbers of removed files to new ones.
+    pub reuses_inodes: bool,
+    /// After a death all goes on as its state says, whatever the calls before it were: see [`World::align`](super::world::World::align).
+    pub aligned: bool,
     pub broken: &'static str,
 }
 
@@ -118,17 +205,58 @@ pub fn small_drops() -> Vec<(u64, Act)> {
 }
 
 impl Plan {
-    /// A plan by chance.
-    pub fn of(seed: u64) -> Self {
-        let mut chance = Chance::new(seed ^ 0x5eed);
-        let lake = [LakeKind::Local, LakeKind::Hdfs, LakeKind::S3][chance.below(3) as usize];
-        let setting = setting(&mut chance, lake);
-        let changed = chance.once_in(4).then(|| changed(&mut chance, &setting));
+    /// Whether the spool is on a disk of its own, which can go away.
+    pub fn mounts_spool(&self) -> bool {
+        self.acts.iter().any(|(_, act)| *act == Act::Unmount)
+    }
+
+    /// Nothing befalls it, by itself and from outside: a small workload that an exhaustive search strikes.
+    pub fn still(seed: u64, lake: LakeKind, setting: Setting, power: Power) -> Self {
         Self {
             seed,
             lake,
             journal: JournalKind::Memory,
-            acts: acts(&mut chance),
+            setting,
+            changed: None,
+            acts: small_drops(),
+            weather: Weather {
+                once_in: 1,
+                deaths_of_four: 0,
+                deaths_left: 0,
+                faults_left: 0,
+            },
+            power,
+            switches: 0,
+            daemon: false,
+            upgraded: false,
+            reuses_inodes: false,
+            aligned: true,
+            broken: "",
+        }
+    }
+
+    /// A plan by chance.
+    pub fn of(seed: u64) -> Self {
+        let mut chance = Chance::new(seed ^ 0x5eed);
+        let lake = [LakeKind::Local, LakeKind::Hdfs, LakeKind::S3][chance.below(3) as usize];
+        let mut setting = setting(&mut chance, lake);
+        let mut changed = chance.once_in(4).then(|| changed(&mut chance, &setting));
+        let mut acts = acts(&mut chance);
+        if chance.once_in(4) {
+            // A table is where it is, and of one format.
+            (setting.registers, setting.path, changed) = (true, "t/day={day}", None);
+            let at = chance.below(300);
+            acts.extend([
+                (at, Act::Catalog { away: true }),
+                (at + chance.below(300), Act::Catalog { away: false }),
+            ]);
+            acts.sort_by_key(|(at, _)| *at);
+        }
+        Self {
+            seed,
+            lake,
+            journal: JournalKind::Memory,
+            acts,
             changed,
             weather: Weather {
                 once_in: [15, 40, 100][chance.below(3) as usize],
@@ -141,6 +269,10 @@ impl Plan {
                 n => Power::OnceIn(n),
             },
             switches: 1 + chance.below(4),
+            daemon: chance.once_in(4),
+            upgraded: chance.once_in(4),
+            reuses_inodes: chance.once_in(3),
+            aligned: false,
             broken: "",
             setting,
         }
@@ -158,6 +290,10 @@ fn setting(chance: &mut Chance, lake: LakeKind) -> Setting {
         roll_records: 3 + chance.below(8),
         segment_bytes: [60, 200, 1000][chance.below(3) as usize],
         weak: lake == LakeKind::S3 && chance.once_in(4),
+        payload_bytes_max: [0, 0, 300][chance.below(3) as usize],
+        forgets: false,
+        registers: false,
+        path_columns: "",
     }
 }
 
@@ -185,6 +321,9 @@ fn acts(chance: &mut Chance) -> Vec<(u64, Act)> {
         };
         acts.push((at, act));
     }
+    for _ in 0..chance.below(3) {
+        machine(chance, drops, &mut acts);
+    }
     for _ in 0..chance.below(4) {
         let drop = chance.below(drops as u64) as usize;
         let act = match chance.below(10) {
@@ -206,4 +345,33 @@ fn acts(chance: &mut Chance) -> Vec<(u64, Act)> {
     }
     acts.sort_by_key(|(at, _)| *at);
     acts
+}
+
+/// What befalls the machine, its disks and its journal.
+fn machine(chance: &mut Chance, drops: usize, acts: &mut Vec<(u64, Act)>) {
+    let at = chance.below(500);
+    let later = at + 1 + chance.below(200);
+    match chance.below(9) {
+        0 => acts.push((at, Act::Lose)),
+        1 | 2 => acts.extend([(at, Act::BackUp), (later, Act::Restore)]),
+        3 => acts.extend([(at, Act::Unmount), (later, Act::Mount)]),
+        4 => acts.extend([
+            (at, Act::ReadOnly { is: true }),
+            (later, Act::ReadOnly { is: false }),
+        ]),
+        5 => acts.push((
+            at,
+            Act::Beside {
+                copy: chance.once_in(2),
+            },
+        )),
+        7 => acts.push((at, Act::Stop)),
+        6 => acts.extend([(at, Act::HideLake), (later, Act::ShowLake)]),
+        _ => acts.push((
+            at,
+            Act::Overwrite {
+                drop: chance.below(drops as u64) as usize,
+            },
+        )),
+    }
 }

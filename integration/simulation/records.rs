@@ -5,6 +5,8 @@ use std::io::Read;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
+use super::checker::Dropped;
+
 /// A whole record of a drop.
 pub fn line(drop: usize, number: u64) -> String {
     // Three days, so that batches have several partitions.
@@ -17,6 +19,40 @@ pub fn line(drop: usize, number: u64) -> String {
 /// One that cannot be decoded, and so is to be found among the rejects.
 pub fn broken_line(drop: usize, number: u64) -> String {
     format!("{{\"id\":\"{drop}-{number}\", broken\n")
+}
+
+/// The ids in what was dropped, line by line.
+pub fn ids_in(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().filter_map(id_in).collect()
+}
+
+fn id_in(line: &str) -> Option<String> {
+    let (id, _) = line.split("\"id\":\"").nth(1)?.split_once('"')?;
+    Some(id.to_owned())
+}
+
+/// What a producer drops.
+pub fn dropped(number: usize, path: &str, records: u64, broken: u64) -> Dropped {
+    let mut text = String::new();
+    let mut ids = Vec::new();
+    for at in 0..records {
+        if at < broken {
+            text += &broken_line(number, at);
+        } else {
+            text += &line(number, at);
+        }
+        ids.push(format!("{number}-{at}"));
+    }
+    Dropped {
+        path: path.to_owned(),
+        bytes: text.into_bytes(),
+        ids,
+        broken,
+        more: Vec::new(),
+        cut: false,
+        touched: false,
+    }
 }
 
 /// Records by their ids, with how often each was found.
@@ -61,13 +97,9 @@ pub fn held(path: &str, bytes: &[u8]) -> Result<Held, String> {
 fn id_of(line: &str) -> Result<Option<String>, String> {
     let value: serde_json::Value =
         serde_json::from_str(line).map_err(|e| format!("`{line}`: {e}"))?;
-    let id = |text: &str| {
-        let (id, _) = text.split("\"id\":\"").nth(1)?.split_once('"')?;
-        Some(id.to_owned())
-    };
     // A reject shows the record as it was dropped.
     if let Some(raw) = value.get("raw") {
-        return Ok(raw.as_str().and_then(id));
+        return Ok(raw.as_str().and_then(id_in));
     }
     match value.get("id").and_then(serde_json::Value::as_str) {
         Some(id) => Ok(Some(id.to_owned())),

@@ -1,10 +1,11 @@
 //! What `make test` runs of the simulation: a few hundred seeds, single crashes of one mode of each lake, every wrong variant. `make sim`
 //! runs all modes, all pairs and thousands of seeds.
 
-use super::broken::{VARIANTS, catch};
-use super::driver::{Place, run};
+use super::broken::{VARIANTS, blamed, catch};
+use super::driver::run;
 use super::lake::Kind as LakeKind;
-use super::plan::{JournalKind, Plan, Power, Setting};
+use super::place::Place;
+use super::plan::{Act, JournalKind, Plan, Power, Setting};
 use super::search::{Mode, Sum, deaths_of, sampled};
 
 #[track_caller]
@@ -26,6 +27,19 @@ fn seeds_by_chance_on_the_journal_that_users_have() {
     expect_nothing_wrong(&sampled(10_001..10_031, sqlite), 20);
 }
 
+/// Landing and retiring go on while the catalog is away, and it is told of all partitions once it is there.
+#[test]
+fn a_catalog_that_is_away_for_a_while_is_told_of_all_later() {
+    let registered = |plan: &mut Plan| {
+        plan.setting.registers = true;
+        plan.setting.path = "t/day={day}";
+        plan.changed = None;
+        plan.acts.push((0, Act::Catalog { away: true }));
+        plan.acts.push((1000, Act::Catalog { away: false }));
+    };
+    expect_nothing_wrong(&sampled(20_001..20_031, registered), 20);
+}
+
 #[test]
 fn a_crash_at_every_effect_of_every_lake() {
     for (lake, power) in [
@@ -34,11 +48,12 @@ fn a_crash_at_every_effect_of_every_lake() {
         (LakeKind::S3, Power::Never),
     ] {
         let mode = Mode {
+            luck: 1,
             lake,
             setting: Setting::plain(),
             power,
         };
-        expect_nothing_wrong(&deaths_of(&[mode]), 100);
+        expect_nothing_wrong(&deaths_of(&mode), 100);
     }
 }
 
@@ -75,4 +90,21 @@ fn every_wrong_variant_is_caught() {
         .filter_map(|variant| catch(variant, variant.near.saturating_sub(5), 120).err())
         .collect();
     assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
+fn every_invariant_has_a_wrong_variant() {
+    for invariant in 1..=12 {
+        let mut variants = VARIANTS.iter().map(|variant| variant.invariant);
+        assert!(variants.any(|of| of == invariant), "I{invariant}");
+    }
+}
+
+/// In the plans in which a wrong variant is caught.
+#[test]
+fn the_right_program_is_not_blamed() {
+    for variant in VARIANTS {
+        let blamed = blamed(variant, variant.near.saturating_sub(2), 4);
+        assert!(blamed.is_empty(), "{}: {blamed:#?}", variant.name);
+    }
 }

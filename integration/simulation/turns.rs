@@ -37,6 +37,14 @@ struct Slot {
     turn: Arc<Condvar>,
 }
 
+impl State {
+    /// Beside the first.
+    fn has_threads(&self) -> bool {
+        let mut others = self.slots.iter().skip(1);
+        others.any(|slot| slot.status != Status::Ended)
+    }
+}
+
 struct State {
     slots: Vec<Slot>,
     current: usize,
@@ -48,13 +56,16 @@ struct State {
 pub struct Schedule {
     world: World,
     state: Mutex<State>,
+    /// A thread has ended.
+    ended: Condvar,
     /// A thread that could go on is made to wait once in so many turns; 0: never.
     switches: u64,
-    broken: &'static str,
+    /// What the program is asked to do otherwise than it should.
+    switched: [&'static str; 2],
 }
 
 impl Schedule {
-    pub fn new(world: World, switches: u64, broken: &'static str) -> Arc<Self> {
+    pub fn new(world: World, switches: u64, switched: [&'static str; 2]) -> Arc<Self> {
         Arc::new(Self {
             world,
             state: Mutex::new(State {
@@ -66,8 +77,9 @@ impl Schedule {
                 changes: 0,
                 stuck: false,
             }),
+            ended: Condvar::new(),
             switches,
-            broken,
+            switched,
         })
     }
 
@@ -77,6 +89,7 @@ impl Schedule {
         threads::enter(Some(turns));
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(process));
         threads::enter(None);
+        self.end_others();
         let stuck = self.state().stuck;
         match ended {
             Ok(value) => Ended::Returned(value),
@@ -84,6 +97,20 @@ impl Schedule {
             Err(payload) if payload.is::<Death>() => Ended::Died,
             // A panic of the program, or of a check: a thread's own is told by the pipeline, which then ends in `Bug`.
             Err(payload) => std::panic::resume_unwind(payload),
+        }
+    }
+
+    /// A process ends with all its threads: also with one that nobody waited for.
+    fn end_others(&self) {
+        if !self.state().has_threads() {
+            return;
+        }
+        self.world.end_process();
+        self.release();
+        let mut state = self.state();
+        while state.has_threads() {
+            let woken = self.ended.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -232,6 +259,7 @@ impl Turns for Schedule {
         let mut state = self.state();
         state.slots[number].status = Status::Ended;
         state.changes += 1;
+        self.ended.notify_all();
         if self.world.is_dead() {
             drop(state);
             self.release();
@@ -257,7 +285,7 @@ impl Turns for Schedule {
     }
 
     fn broken(&self, variant: &str) -> bool {
-        self.broken == variant
+        self.switched.contains(&variant)
     }
 
     fn random(&self) -> u64 {

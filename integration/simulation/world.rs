@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lakeward::threads;
 
+/// When a run begins, in nanoseconds since 1970.
+const START_NS: i64 = 1_764_000_000_000_000_000;
+
 /// What a call takes by the simulated clock.
 const CALL_NS: u64 = 200_000;
 
@@ -116,6 +119,7 @@ pub type Watch = Arc<dyn Fn(&World) + Send + Sync>;
 pub type Before = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 struct State {
+    seed: u64,
     chance: Chance,
     fates: Box<dyn Fates>,
     calls: u64,
@@ -147,6 +151,7 @@ pub struct Turn {
 impl World {
     pub fn new(seed: u64, fates: Box<dyn Fates>) -> Self {
         Self(Arc::new(Mutex::new(State {
+            seed,
             chance: Chance::new(seed),
             fates,
             calls: 0,
@@ -157,7 +162,7 @@ impl World {
             dead: false,
             deaths: 0,
             faults: 0,
-            now_ns: 1_764_000_000_000_000_000,
+            now_ns: START_NS,
             elapsed_ns: 0,
             watch: None,
             before: None,
@@ -269,6 +274,17 @@ impl World {
     pub fn jump(&self, ns: i64) {
         let mut state = self.state();
         state.now_ns = state.now_ns.saturating_add(ns);
+    }
+
+    /// What comes now depends on the deaths so far, and no more on how many calls and numbers there were: the same state goes on the same
+    /// way, however a run came to it.
+    pub fn align(&self) {
+        const LIFE_NS: u64 = 3_600_000_000_000;
+        let mut state = self.state();
+        let lives = LIFE_NS * state.deaths;
+        state.elapsed_ns = lives;
+        state.now_ns = START_NS.saturating_add_unsigned(lives);
+        state.chance = Chance::new(state.seed ^ lives);
     }
 
     /// Something happened that is no call.

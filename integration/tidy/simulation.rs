@@ -7,7 +7,8 @@ use super::source::collect;
 use super::{refuse, root, text};
 
 /// The traits of ports, and how threads take turns.
-const PORTS: [&str; 6] = [
+const PORTS: [&str; 7] = [
+    "Catalog",
     "Lake",
     "Journal",
     "FileSystem",

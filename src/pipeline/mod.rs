@@ -140,7 +140,7 @@ impl Pipeline {
             return self.land(None);
         }
         let signal = Arc::new(Signal::default());
-        let registering = registrar::spawn(self, catalog, settings, &signal);
+        let registering = registrar::spawn(self, catalog, settings, &signal)?;
         let landed = self.land(Some(&signal));
         let drained = self.orders.once && landed.is_ok() && !self.stopping();
         let registered = registering.end(if drained { End::Drain } else { End::Soon });

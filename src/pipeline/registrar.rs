@@ -12,9 +12,8 @@
 //! What cannot be right (columns that disagree, a database that is not there) stops the pipeline. What the catalog refuses about
 //! one partition keeps that one waiting and no other.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
@@ -26,6 +25,7 @@ use crate::config::HiveSettings;
 use crate::crash;
 use crate::journal::PartitionWork;
 use crate::schema::Schema;
+use crate::threads::{self, Monitor};
 
 /// Partitions taken from the queue at once.
 const TAKEN_AT_ONCE: usize = 100;
@@ -43,10 +43,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// How the rest of the pipeline and its registrar talk.
 #[derive(Default)]
-pub struct Signal {
-    state: Mutex<State>,
-    changed: Condvar,
-}
+pub struct Signal(Monitor<State>);
 
 #[derive(Default)]
 struct State {
@@ -56,8 +53,8 @@ struct State {
     work: bool,
     end: Option<End>,
     halt: Option<Halt>,
-    /// When the catalog last did something for us.
-    progress: Option<Instant>,
+    /// When the catalog last did something for us, by the clock that only goes forth.
+    progress: Option<Duration>,
 }
 
 /// What is to become of what still waits.
@@ -70,64 +67,43 @@ pub(super) enum End {
 }
 
 impl Signal {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.0.lock());
+        self.0.changed();
     }
 
     /// A commit has queued something.
     pub(super) fn work(&self) {
-        self.state().work = true;
-        self.changed.notify_all();
+        self.change(|state| state.work = true);
     }
 
     /// Lets the registrar begin.
     fn open(&self) {
-        let mut state = self.state();
-        state.open = true;
-        state.work = true;
-        drop(state);
-        self.changed.notify_all();
+        self.change(|state| (state.open, state.work) = (true, true));
     }
 
     fn is_open(&self) -> bool {
-        self.state().open
+        self.0.lock().open
     }
 
     fn end(&self, end: End) {
-        self.state().end.get_or_insert(end);
-        self.changed.notify_all();
-    }
-
-    fn progress(&self) {
-        self.state().progress = Some(Instant::now());
+        self.change(|state| {
+            state.end.get_or_insert(end);
+        });
     }
 
     /// Why the pipeline must stop.
     pub(super) fn halt(&self) -> Option<Halt> {
-        self.state().halt.clone()
+        self.0.lock().halt.clone()
     }
 
     /// Waits for work, an end, or until `pause` is over; without one as long as it takes. Answers the end.
     fn wait(&self, pause: Option<Duration>) -> Option<End> {
-        let until = pause.map(|pause| Instant::now() + pause);
-        let mut state = self.state();
-        loop {
+        let mut state = self.0.wait_while(pause, |state| {
             // While the catalog is away, new work is no reason to ask again.
-            if state.end.is_some() || (state.open && state.work && until.is_none()) {
-                break;
-            }
-            let left = until.map_or(LONGEST_PAUSE, |until| {
-                until.saturating_duration_since(Instant::now())
-            });
-            if left.is_zero() {
-                break;
-            }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
+            let has_work = state.open && state.work && pause.is_none();
+            state.end.is_none() && !has_work
+        });
         state.work = false;
         state.end
     }
@@ -159,7 +135,7 @@ impl From<crate::journal::JournalError> for Trouble {
 pub(super) struct Registering {
     pipeline: Arc<Pipeline>,
     signal: Arc<Signal>,
-    thread: Option<JoinHandle<Result<(), Halt>>>,
+    thread: Option<threads::Own<Result<(), Halt>>>,
 }
 
 /// Begins with what waits since the last run, once the pipeline is found to be ours and its lake the one that it landed in.
@@ -175,7 +151,7 @@ pub(super) fn spawn(
     catalog: &Arc<dyn Catalog>,
     settings: &HiveSettings,
     signal: &Arc<Signal>,
-) -> Registering {
+) -> Result<Registering, Halt> {
     let mut registrar = Registrar {
         pipeline: Arc::clone(pipeline),
         catalog: Arc::clone(catalog),
@@ -184,11 +160,13 @@ pub(super) fn spawn(
         said: Said::default(),
         refused: None,
     };
-    Registering {
+    let thread = threads::spawn("registrar", move || registrar.run())
+        .map_err(|e| Halt::Stopped(format!("start a thread: {e}")))?;
+    Ok(Registering {
         pipeline: Arc::clone(pipeline),
         signal: Arc::clone(signal),
-        thread: Some(std::thread::spawn(move || registrar.run())),
-    }
+        thread: Some(thread),
+    })
 }
 
 impl Registering {
@@ -197,15 +175,16 @@ impl Registering {
         let Some(thread) = self.thread.take() else {
             return Ok(());
         };
-        let began = Instant::now();
+        let clock = &self.pipeline.ports.clock;
+        let began = clock.elapsed();
         while !thread.is_finished() {
-            let still = self.signal.state().progress.unwrap_or(began).max(began);
+            let still = self.signal.0.lock().progress.unwrap_or(began).max(began);
             let stopping = end == End::Soon || self.pipeline.stopping();
             let limit = if stopping { HASTE } else { PATIENCE + HASTE };
-            if still.elapsed() > limit {
+            if clock.elapsed().saturating_sub(still) > limit {
                 return self.abandoned(end);
             }
-            std::thread::sleep(TICK);
+            threads::pause(TICK);
         }
         thread
             .join()
@@ -242,6 +221,10 @@ struct Registrar {
 }
 
 impl Registrar {
+    fn now(&self) -> Duration {
+        self.pipeline.ports.clock.elapsed()
+    }
+
     fn name(&self) -> &str {
         &self.pipeline.settings.name
     }
@@ -265,7 +248,7 @@ impl Registrar {
                     failures = if refused > 0 { failures + 1 } else { 0 };
                 }
                 Err(Trouble::Halt(halt)) => {
-                    self.signal.state().halt = Some(halt.clone());
+                    self.signal.change(|state| state.halt = Some(halt.clone()));
                     return Err(halt);
                 }
                 Err(Trouble::Catalog(error)) => {
@@ -287,7 +270,7 @@ impl Registrar {
 
     /// What waits when a `--once` run has drained its spool.
     fn drain(&mut self) -> Result<(), Halt> {
-        let until = Instant::now() + PATIENCE;
+        let until = self.now() + PATIENCE;
         let mut failures = 0;
         let reason = loop {
             let reason = match self.round() {
@@ -305,7 +288,7 @@ impl Registrar {
             failures += 1;
             self.waits(&reason, failures);
             let pause = pause_after(failures);
-            if Instant::now() + pause > until || self.pipeline.orders.stop.wait(pause) {
+            if self.now() + pause > until || self.pipeline.orders.stop.wait(pause) {
                 break reason;
             }
         };
@@ -488,7 +471,8 @@ impl Registrar {
         }
         self.pipeline.ports.journal.registered(self.name(), &done)?;
         crash::place("after_registered");
-        self.signal.progress();
+        let now = self.now();
+        self.signal.change(|state| state.progress = Some(now));
         self.pipeline.tally.registered(done.len() as u64);
         debug!(
             pipeline = self.name(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::backlog::Backlog;
 use super::error::Stop;
 use crate::channel::{Channel, SegmentData, SourceEvent};
+use crate::crash;
 use crate::journal::{FileRow, Journal, PutRequest};
 
 /// Segments are put in groups of so many bytes, so that small files share a transaction.
@@ -81,7 +82,10 @@ impl<'a> Outlet<'a> {
         let Some(max) = self.payload_bytes_max.filter(|max| *max > 0) else {
             return Ok(());
         };
-        while self.journal.payload_bytes(self.pipeline)? >= max {
+        // I11 bounded.
+        while self.journal.payload_bytes(self.pipeline)? >= max
+            && !crash::broken("i11-payload-without-bound")
+        {
             self.backlog.set_payload_full(true);
             if self.channel.wait_closed(PAYLOAD_POLL) {
                 self.backlog.set_payload_full(false);

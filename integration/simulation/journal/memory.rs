@@ -104,6 +104,11 @@ impl MemoryStore {
         self.set(None);
     }
 
+    /// All that a later process finds.
+    pub fn describe(&self) -> String {
+        format!("{:?}", *self.0.state())
+    }
+
     fn set(&self, state: Option<State>) {
         assert!(!self.0.held.load(Ordering::Acquire), "a process has it");
         *self.0.state() = state;

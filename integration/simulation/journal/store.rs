@@ -55,6 +55,10 @@ impl Disk {
         }
     }
 
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+
     /// A process opens it, under its lock; a journal that has to be made gets the id `fresh`.
     pub fn open(
         &self,
@@ -92,6 +96,29 @@ impl Disk {
                 Rebuild::Sqlite(Box::new(FaultyJournal::new(world, making)))
             }
         })
+    }
+
+    /// As it is, without faults; `None` if there is none yet. Of SQLite's only while no process has it.
+    pub fn read(&self, clock: Arc<dyn Clock>) -> Option<Box<dyn Journal>> {
+        match self {
+            Self::Memory(store) => Some(Box::new(store.read(clock)?)),
+            Self::Sqlite(dir) => {
+                if databases(dir).is_empty() {
+                    return None;
+                }
+                let id = Some(JournalId(0));
+                let journal = SqliteJournal::open_with(dir.path(), Surroundings { clock, id });
+                Some(Box::new(journal.expect("a journal between two processes")))
+            }
+        }
+    }
+
+    /// All that a later process finds; of SQLite's nothing is said.
+    pub fn describe(&self) -> Option<String> {
+        match self {
+            Self::Memory(store) => Some(store.describe()),
+            Self::Sqlite(_) => None,
+        }
     }
 
     /// No process has it: what was killed, and what ended in good order, alike.

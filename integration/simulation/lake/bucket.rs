@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::port::FaultKind;
+use super::port::{Answer, FaultKind, Server};
 use super::{Deed, Log, Options};
 
 /// What a store answers when an upload that it completed is to be completed again.
@@ -47,22 +47,6 @@ pub enum Request {
     },
 }
 
-impl Request {
-    fn in_words(&self) -> String {
-        match self {
-            Self::Put { key, .. } => format!("put {key}"),
-            Self::Begin { key, .. } => format!("begin upload {key}"),
-            Self::Part { upload, number, .. } => format!("part {number} of upload {upload}"),
-            Self::Complete { upload, .. } => format!("complete upload {upload}"),
-            Self::Abort { upload } => format!("abort upload {upload}"),
-            Self::Delete { key } => format!("delete {key}"),
-        }
-    }
-}
-
-/// An upload's id; 0 where there is nothing to say.
-pub type Answer = Result<u64, FaultKind>;
-
 #[derive(Clone, Debug)]
 pub struct Object {
     pub bytes: Vec<u8>,
@@ -71,12 +55,14 @@ pub struct Object {
     pub etag: u64,
 }
 
+#[derive(Debug)]
 struct Upload {
     key: String,
     metadata: Metadata,
     parts: BTreeMap<u32, Vec<u8>>,
 }
 
+#[derive(Debug)]
 pub struct Bucket {
     objects: BTreeMap<String, Object>,
     uploads: BTreeMap<u64, Upload>,
@@ -90,23 +76,10 @@ pub struct Bucket {
     pub log: Log,
 }
 
-impl Bucket {
-    pub fn new(options: &Options) -> Self {
-        Self {
-            objects: BTreeMap::new(),
-            uploads: BTreeMap::new(),
-            completed: BTreeSet::new(),
-            next: 1,
-            late: Vec::new(),
-            honours_put: options.honours_conditions,
-            honours_complete: options.honours_conditions && options.honours_on_complete,
-            second_complete: options.second_complete,
-            drops_metadata: options.drops_metadata,
-            log: Log::default(),
-        }
-    }
+impl Server for Bucket {
+    type Request = Request;
 
-    pub fn perform(&mut self, request: Request) -> Answer {
+    fn perform(&mut self, request: Request) -> Answer {
         match request {
             Request::Put {
                 key,
@@ -150,6 +123,38 @@ impl Bucket {
                 }
                 Ok(0)
             }
+        }
+    }
+
+    fn in_words(request: &Request) -> String {
+        match request {
+            Request::Put { key, .. } => format!("put {key}"),
+            Request::Begin { key, .. } => format!("begin upload {key}"),
+            Request::Part { upload, number, .. } => format!("part {number} of upload {upload}"),
+            Request::Complete { upload, .. } => format!("complete upload {upload}"),
+            Request::Abort { upload } => format!("abort upload {upload}"),
+            Request::Delete { key } => format!("delete {key}"),
+        }
+    }
+
+    fn late(&mut self) -> &mut Vec<Request> {
+        &mut self.late
+    }
+}
+
+impl Bucket {
+    pub fn new(options: &Options) -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+            completed: BTreeSet::new(),
+            next: 1,
+            late: Vec::new(),
+            honours_put: options.honours_conditions,
+            honours_complete: options.honours_conditions && options.honours_on_complete,
+            second_complete: options.second_complete,
+            drops_metadata: options.drops_metadata,
+            log: Log::default(),
         }
     }
 
@@ -200,27 +205,6 @@ impl Bucket {
     fn new_number(&mut self) -> u64 {
         self.next += 1;
         self.next - 1
-    }
-
-    pub fn send_late(&mut self, request: Request) {
-        self.late.push(request);
-    }
-
-    pub fn late(&self) -> usize {
-        self.late.len()
-    }
-
-    pub fn forget_late(&mut self) {
-        self.late.clear();
-    }
-
-    pub fn deliver(&mut self, chosen: usize) -> String {
-        let request = self.late.remove(chosen);
-        let said = request.in_words();
-        match self.perform(request) {
-            Ok(_) => said,
-            Err(kind) => format!("{said}: {kind:?}"),
-        }
     }
 
     pub fn object(&self, key: &str) -> Option<&Object> {

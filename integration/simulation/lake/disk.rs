@@ -27,6 +27,7 @@ pub const ROOT: u64 = 0;
 
 type Names = BTreeMap<String, u64>;
 
+#[derive(Debug)]
 enum Node {
     File {
         contents: Vec<u8>,
@@ -278,6 +279,40 @@ impl Disk {
             }
         }
         seen
+    }
+
+    /// All that anything later depends on. Staged files are real ones: what tells them apart is no part of it.
+    pub fn describe(&self, staging: &Path) -> String {
+        let mut staged = files_in(staging).unwrap_or_default();
+        staged.sort();
+        let staged = staged.iter().map(|path| {
+            let known = stamp(path);
+            let contents = self.staging.contents.get(path).copied() == known;
+            let name = self.staging.names.get(path).copied() == known;
+            (path.file_name(), contents, name)
+        });
+        let ghosts = self.staging.ghosts.iter();
+        let ghosts = ghosts.map(|(path, id)| (path.file_name(), id));
+        format!(
+            "{:?} {} {:?} {:?} {:?}",
+            self.nodes,
+            self.next,
+            staged.collect::<Vec<_>>(),
+            ghosts.collect::<Vec<_>>(),
+            self.log
+        )
+    }
+
+    /// All that was written is durable.
+    pub fn settle(&mut self) {
+        for node in self.nodes.values_mut() {
+            match node {
+                Node::File { contents, synced } => *synced = contents.len(),
+                Node::Dir { now, disk } => disk.clone_from(now),
+            }
+        }
+        self.staging = Staging::default();
+        self.forget_unreachable();
     }
 
     pub fn power_cut(&mut self, world: &World, staging: &Path) {

@@ -1,16 +1,14 @@
 //! The client of an HDFS lake: the calls of `lake/hdfs/`, in its order, with its answers to each fault.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use lakeward::lake::{Created, Entry, Honours, Lake, LakeError, Landed, Look, Mark};
+use lakeward::lake::{Created, Entry, Honours, Landed, Look, Mark};
 use lakeward::naming::{LakePath, METADATA_DIR};
-use lakeward::protocol::DataFileCopy;
-use lakeward::segment::JournalId;
 
 use super::super::world::{Part, Shape};
-use super::namenode::{Answer, Info, NameNode, Request, parent};
-use super::port::{Backoff, Fault, FaultKind, Port, check_digest, copy_of, error, save, staged};
+use super::namenode::{Info, NameNode, Request, parent};
+use super::port::{Backoff, Fault, FaultKind, OfKind, Port, Server, check_digest, copy_of, staged};
 use super::{Wrong, is_temporary, lock};
 
 const TEMPORARY_DIR: &str = "tmp";
@@ -54,17 +52,8 @@ impl Client {
     }
 
     fn request(&self, operation: &str, subject: &str, request: Request) -> Result<u64, Fault> {
-        let answer: Answer =
-            self.port
-                .turn(operation, subject, Shape::Remote, |part| match part {
-                    Part::All => Some(self.names(|names| names.perform(request))),
-                    Part::Late => {
-                        self.names(|names| names.send_late(request));
-                        None
-                    }
-                    Part::None | Part::Half => None,
-                })?;
-        Ok(answer?)
+        self.names(|_| ());
+        self.port.request(operation, subject, &self.names, request)
     }
 
     fn info(&self, path: &str) -> Result<Option<Info>, Fault> {
@@ -155,7 +144,7 @@ impl Client {
                         None
                     }
                     Part::Late => {
-                        self.names(|names| names.send_late(write(block)));
+                        self.names(|names| names.late().push(write(block)));
                         None
                     }
                     Part::None => None,
@@ -419,43 +408,35 @@ fn passing(fault: Fault) -> Fault {
     }
 }
 
-impl Lake for Client {
+impl OfKind for Client {
+    fn port(&self) -> &Port {
+        &self.port
+    }
+
     fn identity(&self) -> &str {
         &self.identity
     }
 
-    fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, LakeError> {
+    fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, Fault> {
         self.try_create(path, contents)
-            .map_err(|fault| error("create", path.as_str(), fault))
     }
 
-    fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, LakeError> {
-        full(path)
-            .and_then(|full| self.bytes(full))
-            .map_err(|fault| error("read", path.as_str(), fault))
+    fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, Fault> {
+        self.bytes(full(path)?)
     }
 
-    fn look(&self, path: &LakePath, mark: &Mark) -> Result<Look, LakeError> {
+    fn look(&self, path: &LakePath, mark: &Mark) -> Result<Look, Fault> {
         self.try_look(path, mark)
-            .map_err(|fault| error("look at", path.as_str(), fault))
     }
 
-    fn land(&self, staged: &Path, path: &LakePath, mark: &Mark) -> Result<Landed, LakeError> {
+    fn land(&self, staged: &Path, path: &LakePath, mark: &Mark) -> Result<Landed, Fault> {
         self.try_land(staged, path, mark)
-            .map_err(|fault| error("land", path.as_str(), fault))
     }
 
-    fn make_durable(&self, _path: &LakePath) -> Result<(), LakeError> {
-        Ok(())
-    }
-
-    fn list(&self, dir: &LakePath, visit: &mut dyn FnMut(Entry)) -> Result<(), LakeError> {
+    fn list(&self, dir: &LakePath, visit: &mut dyn FnMut(Entry)) -> Result<(), Fault> {
         let mut dirs = vec![dir.clone()];
         while let Some(dir) = dirs.pop() {
-            let found = full(&dir)
-                .and_then(|full| self.list_dir(full))
-                .map_err(|fault| error("list", dir.as_str(), fault))?;
-            for info in found {
+            for info in self.list_dir(full(&dir)?)? {
                 let Ok(path) = dir.join(&info.name) else {
                     continue;
                 };
@@ -470,34 +451,11 @@ impl Lake for Client {
         Ok(())
     }
 
-    fn digest(&self, path: &LakePath) -> Result<Option<DataFileCopy>, LakeError> {
-        Ok(self.read(path)?.as_deref().map(copy_of))
+    fn probe(&self, path: &LakePath) -> Result<Honours, Fault> {
+        self.try_probe(path)
     }
 
-    fn download(&self, path: &LakePath, to: &Path) -> Result<bool, LakeError> {
-        let Some(bytes) = self.read(path)? else {
-            return Ok(false);
-        };
-        save(&bytes, to).map_err(|fault| error("download", path.as_str(), fault))?;
-        Ok(true)
-    }
-
-    fn probe(&self) -> Result<Honours, LakeError> {
-        let path = self.port.probe_path()?;
-        self.try_probe(&path)
-            .map_err(|fault| error("probe", path.as_str(), fault))
-    }
-
-    fn abort_uploads(&self, path: &LakePath) -> Result<u64, LakeError> {
-        self.remove_left(path)
-            .map_err(|fault| error("remove temporary files of", path.as_str(), fault))
-    }
-
-    fn staging_dir(&self, _journal: JournalId) -> Option<PathBuf> {
-        None
-    }
-
-    fn free_bytes(&self) -> Option<u64> {
-        None
+    fn remove_left(&self, path: &LakePath) -> Result<u64, Fault> {
+        Self::remove_left(self, path)
     }
 }

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use lakeward::lake::{Created, Entry, Honours, Lake, LakeError, Landed, Look, Mark};
+use lakeward::lake::{Created, Entry, Honours, Landed, Look, Mark};
 use lakeward::naming::LakePath;
-use lakeward::protocol::DataFileCopy;
 use lakeward::segment::JournalId;
 
 use super::super::world::{Part, Shape};
 use super::disk::{Disk, Found, ROOT};
-use super::port::{Fault, FaultKind, Port, copy_of, error, save};
+use super::port::{Fault, FaultKind, OfKind, Port, copy_of};
 use super::{Wrong, lock};
 
 pub struct Client {
@@ -375,43 +374,39 @@ fn no_directory() -> Fault {
     Fault::permanent("a part of this path is no directory")
 }
 
-impl Lake for Client {
+impl OfKind for Client {
+    fn port(&self) -> &Port {
+        &self.port
+    }
+
     fn identity(&self) -> &str {
         &self.identity
     }
 
-    fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, LakeError> {
+    fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, Fault> {
         self.try_create(path, contents)
-            .map_err(|fault| error("create", path.as_str(), fault))
     }
 
-    fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, LakeError> {
+    fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, Fault> {
         self.bytes(path)
-            .map_err(|fault| error("read", path.as_str(), fault))
     }
 
-    fn look(&self, path: &LakePath, mark: &Mark) -> Result<Look, LakeError> {
+    fn look(&self, path: &LakePath, mark: &Mark) -> Result<Look, Fault> {
         self.try_look(path, mark)
-            .map_err(|fault| error("look at", path.as_str(), fault))
     }
 
-    fn land(&self, staged: &Path, path: &LakePath, mark: &Mark) -> Result<Landed, LakeError> {
+    fn land(&self, staged: &Path, path: &LakePath, mark: &Mark) -> Result<Landed, Fault> {
         self.try_land(staged, path, mark)
-            .map_err(|fault| error("land", path.as_str(), fault))
     }
 
-    fn make_durable(&self, path: &LakePath) -> Result<(), LakeError> {
+    fn make_durable(&self, path: &LakePath) -> Result<(), Fault> {
         self.try_make_durable(path)
-            .map_err(|fault| error("make durable", path.as_str(), fault))
     }
 
-    fn list(&self, dir: &LakePath, visit: &mut dyn FnMut(Entry)) -> Result<(), LakeError> {
+    fn list(&self, dir: &LakePath, visit: &mut dyn FnMut(Entry)) -> Result<(), Fault> {
         let mut dirs = vec![dir.as_str().to_owned()];
         while let Some(dir) = dirs.pop() {
-            let found = self
-                .list_dir(&dir)
-                .map_err(|fault| error("list", &dir, fault))?;
-            for (name, found) in found {
+            for (name, found) in self.list_dir(&dir)? {
                 let path = format!("{dir}/{name}");
                 match found {
                     Found::Dir(_) => dirs.push(path),
@@ -427,30 +422,8 @@ impl Lake for Client {
         Ok(())
     }
 
-    fn digest(&self, path: &LakePath) -> Result<Option<DataFileCopy>, LakeError> {
-        let found = self
-            .bytes(path)
-            .map_err(|fault| error("read", path.as_str(), fault))?;
-        Ok(found.as_deref().map(copy_of))
-    }
-
-    fn download(&self, path: &LakePath, to: &Path) -> Result<bool, LakeError> {
-        let failed = |fault| error("download", path.as_str(), fault);
-        let Some(bytes) = self.bytes(path).map_err(failed)? else {
-            return Ok(false);
-        };
-        save(&bytes, to).map_err(failed)?;
-        Ok(true)
-    }
-
-    fn probe(&self) -> Result<Honours, LakeError> {
-        let path = self.port.probe_path()?;
-        self.try_probe(&path)
-            .map_err(|fault| error("probe", path.as_str(), fault))
-    }
-
-    fn abort_uploads(&self, _path: &LakePath) -> Result<u64, LakeError> {
-        Ok(0)
+    fn probe(&self, path: &LakePath) -> Result<Honours, Fault> {
+        self.try_probe(path)
     }
 
     fn staging_dir(&self, journal: JournalId) -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-//! Simulated lakes: what each kind of lake may do to Lakeward, as implementations of the port [`Lake`].
+//! Simulated lakes: what each kind of lake may do to Lakeward, as implementations of the port [`Lake`](lakeward::lake::Lake).
 //!
 //! [`LakeStore`] is what is stored: it outlives processes. [`SimLake`] is one process's client of it; it does what the real client of
 //! that kind does, call by call, and each call is asked of the [`World`], which says how much of it happens and what its caller learns.
@@ -19,6 +19,7 @@
 )]
 
 mod bucket;
+mod client;
 mod disk;
 mod hdfs;
 mod local;
@@ -29,21 +30,19 @@ mod s3;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lakeward::lake::{Created, Entry, Honours, Lake, LakeError, Landed, Look, Mark};
-use lakeward::naming::LakePath;
-use lakeward::protocol::DataFileCopy;
-use lakeward::segment::JournalId;
+use lakeward::naming::{DataFileName, METADATA_DIR};
 
 use self::bucket::Bucket;
 use self::disk::Disk;
 use self::namenode::NameNode;
-use self::port::Subjects;
+use self::port::{Server, Subjects};
 use super::world::World;
 
 pub use self::bucket::SecondComplete;
+pub use self::client::SimLake;
 pub use self::disk::tear_directory;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,7 +177,7 @@ pub enum Deed {
 }
 
 /// What a store tells the checker.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Log {
     changes: Vec<Change>,
     /// Counts whatever a reader could notice, temporary files included.
@@ -211,14 +210,27 @@ pub fn is_temporary(path: &str) -> bool {
 /// What is stored: it outlives processes, and the power of the agent's machine unless it is a local lake.
 pub struct LakeStore {
     options: Options,
-    held: Held,
+    held: Mutex<Held>,
+    /// The real one, while another shows in its place.
+    hidden: Mutex<Option<Held>>,
     subjects: Arc<Subjects>,
 }
 
+#[derive(Clone)]
 enum Held {
     Local(Arc<Mutex<Disk>>),
     Hdfs(Arc<Mutex<NameNode>>),
     S3(Arc<Mutex<Bucket>>),
+}
+
+impl Held {
+    fn new(kind: Kind, options: &Options) -> Self {
+        match kind {
+            Kind::Local => Self::Local(Arc::new(Mutex::new(Disk::new()))),
+            Kind::Hdfs => Self::Hdfs(Arc::new(Mutex::new(NameNode::new(options.web)))),
+            Kind::S3 => Self::S3(Arc::new(Mutex::new(Bucket::new(options)))),
+        }
+    }
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -227,24 +239,50 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl LakeStore {
     pub fn new(kind: Kind, options: Options) -> Arc<Self> {
-        let held = match kind {
-            Kind::Local => Held::Local(Arc::new(Mutex::new(Disk::new()))),
-            Kind::Hdfs => Held::Hdfs(Arc::new(Mutex::new(NameNode::new(options.web)))),
-            Kind::S3 => Held::S3(Arc::new(Mutex::new(Bucket::new(&options)))),
-        };
+        let held = Held::new(kind, &options);
         Arc::new(Self {
             options,
-            held,
+            held: Mutex::new(held),
+            hidden: Mutex::default(),
             subjects: Arc::default(),
         })
     }
 
     pub fn kind(&self) -> Kind {
-        match self.held {
+        match self.held() {
             Held::Local(_) => Kind::Local,
             Held::Hdfs(_) => Kind::Hdfs,
             Held::S3(_) => Kind::S3,
         }
+    }
+
+    fn held(&self) -> Held {
+        lock(&self.held).clone()
+    }
+
+    /// Between two processes: an empty one shows in its place.
+    pub fn hide(&self) {
+        let empty = Held::new(self.kind(), &self.options);
+        let real = std::mem::replace(&mut *lock(&self.held), empty);
+        lock(&self.hidden).get_or_insert(real);
+    }
+
+    /// It is there again.
+    pub fn show(&self) {
+        if let Some(real) = lock(&self.hidden).take() {
+            *lock(&self.held) = real;
+        }
+    }
+
+    /// Paths of data and reject files that a reader sees.
+    pub fn data_files(&self) -> Vec<String> {
+        let visible = self.visible().into_keys();
+        visible
+            .filter(|path| {
+                let name = path.rsplit('/').next().unwrap_or(path);
+                !path.starts_with(METADATA_DIR) && DataFileName::parse(name).is_some()
+            })
+            .collect()
     }
 
     pub fn options(&self) -> &Options {
@@ -254,22 +292,39 @@ impl LakeStore {
     /// The agent's machine loses its power. Of a local lake, and of the real files in its staging, whatever was not synced is lost or torn by
     /// chance: contents and names each for themselves. The servers of the others go on; their staging is for [`tear_directory`].
     pub fn power_cut(&self, world: &World) {
-        match &self.held {
+        match &self.held() {
             Held::Local(disk) => lock(disk).power_cut(world, &self.options.staging),
             Held::Hdfs(_) | Held::S3(_) => self.process_died(),
         }
     }
 
+    /// All that anything later depends on.
+    pub fn describe(&self) -> String {
+        let held = match self.held() {
+            Held::Local(disk) => lock(&disk).describe(&self.options.staging),
+            Held::Hdfs(names) => lock(&names).describe(),
+            Held::S3(bucket) => format!("{:?}", lock(&bucket)),
+        };
+        format!("{held} {}", self.subjects.describe())
+    }
+
+    /// Whatever was written is durable.
+    pub fn settle(&self) {
+        if let Held::Local(disk) = self.held() {
+            lock(&disk).settle();
+        }
+    }
+
     /// What its requests began stays: open files keep their lease until [`Self::recover_leases`], uploads stay open.
     pub fn process_died(&self) {
-        if let Held::Hdfs(names) = &self.held {
+        if let Held::Hdfs(names) = &self.held() {
             lock(names).writers_died();
         }
     }
 
     /// HDFS: the NameNode closes what dead writers left open, after an hour or so. How many files that were.
     pub fn recover_leases(&self) -> usize {
-        match &self.held {
+        match &self.held() {
             Held::Hdfs(names) => lock(names).recover_leases(),
             Held::Local(_) | Held::S3(_) => 0,
         }
@@ -277,7 +332,7 @@ impl LakeStore {
 
     /// What a reader who lists the whole lake sees, hidden names included.
     pub fn visible(&self) -> BTreeMap<String, Vec<u8>> {
-        match &self.held {
+        match &self.held() {
             Held::Local(disk) => lock(disk).visible(),
             Held::Hdfs(names) => lock(names).visible(),
             Held::S3(bucket) => lock(bucket).visible(),
@@ -295,7 +350,7 @@ impl LakeStore {
     }
 
     fn log<T>(&self, ask: impl FnOnce(&mut Log) -> T) -> T {
-        match &self.held {
+        match &self.held() {
             Held::Local(disk) => ask(&mut lock(disk).log),
             Held::Hdfs(names) => ask(&mut lock(names).log),
             Held::S3(bucket) => ask(&mut lock(bucket).log),
@@ -309,7 +364,7 @@ impl LakeStore {
             return false;
         }
         let chosen = world.below(late) as usize;
-        let said = match &self.held {
+        let said = match &self.held() {
             Held::Local(_) => return false,
             Held::Hdfs(names) => lock(names).deliver(chosen),
             Held::S3(bucket) => lock(bucket).deliver(chosen),
@@ -320,25 +375,25 @@ impl LakeStore {
 
     /// Requests on their way.
     pub fn late(&self) -> usize {
-        match &self.held {
+        match &self.held() {
             Held::Local(_) => 0,
-            Held::Hdfs(names) => lock(names).late(),
-            Held::S3(bucket) => lock(bucket).late(),
+            Held::Hdfs(names) => lock(names).late().len(),
+            Held::S3(bucket) => lock(bucket).late().len(),
         }
     }
 
     /// The requests on their way are lost for good.
     pub fn forget_late(&self) {
-        match &self.held {
+        match &self.held() {
             Held::Local(_) => {}
-            Held::Hdfs(names) => lock(names).forget_late(),
-            Held::S3(bucket) => lock(bucket).forget_late(),
+            Held::Hdfs(names) => lock(names).late().clear(),
+            Held::S3(bucket) => lock(bucket).late().clear(),
         }
     }
 
     /// Somebody takes a file away; `false` if there is none.
     pub fn take_away(&self, path: &str) -> bool {
-        match &self.held {
+        match &self.held() {
             Held::Local(disk) => lock(disk).take_away(path),
             Held::Hdfs(names) => lock(names).take_away(path),
             Held::S3(bucket) => lock(bucket).take_away(path),
@@ -347,7 +402,7 @@ impl LakeStore {
 
     /// Somebody else's file stands there from now on, durable.
     pub fn put_foreign(&self, path: &str, bytes: &[u8]) {
-        match &self.held {
+        match &self.held() {
             Held::Local(disk) => lock(disk).put_foreign(path, bytes),
             Held::Hdfs(names) => lock(names).put_foreign(path, bytes),
             Held::S3(bucket) => lock(bucket).put_foreign(path, bytes),
@@ -356,7 +411,7 @@ impl LakeStore {
 
     /// Uploads that were begun and neither completed nor aborted.
     pub fn uploads(&self) -> usize {
-        match &self.held {
+        match &self.held() {
             Held::S3(bucket) => lock(bucket).uploads(),
             Held::Local(_) | Held::Hdfs(_) => 0,
         }
@@ -368,90 +423,5 @@ impl LakeStore {
             .keys()
             .filter(|path| is_temporary(path))
             .count()
-    }
-}
-
-/// One process's client of a lake.
-pub struct SimLake {
-    client: Box<dyn Lake>,
-    wrong: Option<Wrong>,
-}
-
-impl SimLake {
-    pub fn new(store: &Arc<LakeStore>, world: World) -> Self {
-        let port = port::Port::new(world, store);
-        let client: Box<dyn Lake> = match &store.held {
-            Held::Local(disk) => Box::new(local::Client::new(port, Arc::clone(disk))),
-            Held::Hdfs(names) => Box::new(hdfs::Client::new(port, Arc::clone(names))),
-            Held::S3(bucket) => Box::new(s3::Client::new(port, Arc::clone(bucket))),
-        };
-        let wrong = store.options.wrong;
-        Self { client, wrong }
-    }
-
-    /// The answer, or for [`Wrong::FailedLookIsAbsent`] what it takes an error for.
-    fn or_absent<T>(&self, answer: Result<T, LakeError>, absent: T) -> Result<T, LakeError> {
-        match answer {
-            Err(_) if self.wrong == Some(Wrong::FailedLookIsAbsent) => Ok(absent),
-            answer => answer,
-        }
-    }
-}
-
-impl Lake for SimLake {
-    fn identity(&self) -> &str {
-        self.client.identity()
-    }
-
-    fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, LakeError> {
-        self.client.create(path, contents)
-    }
-
-    fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, LakeError> {
-        self.or_absent(self.client.read(path), None)
-    }
-
-    fn look(&self, path: &LakePath, mark: &Mark) -> Result<Look, LakeError> {
-        let look = self.or_absent(self.client.look(path, mark), Look::Absent)?;
-        match look {
-            Look::Foreign { .. } if self.wrong == Some(Wrong::ExistsIsOurs) => Ok(Look::Ours),
-            look => Ok(look),
-        }
-    }
-
-    fn land(&self, staged: &Path, path: &LakePath, mark: &Mark) -> Result<Landed, LakeError> {
-        self.client.land(staged, path, mark)
-    }
-
-    fn make_durable(&self, path: &LakePath) -> Result<(), LakeError> {
-        self.client.make_durable(path)
-    }
-
-    fn list(&self, dir: &LakePath, visit: &mut dyn FnMut(Entry)) -> Result<(), LakeError> {
-        self.or_absent(self.client.list(dir, visit), ())
-    }
-
-    fn digest(&self, path: &LakePath) -> Result<Option<DataFileCopy>, LakeError> {
-        self.client.digest(path)
-    }
-
-    fn download(&self, path: &LakePath, to: &Path) -> Result<bool, LakeError> {
-        self.client.download(path, to)
-    }
-
-    fn probe(&self) -> Result<Honours, LakeError> {
-        self.client.probe()
-    }
-
-    fn abort_uploads(&self, path: &LakePath) -> Result<u64, LakeError> {
-        self.client.abort_uploads(path)
-    }
-
-    fn staging_dir(&self, journal: JournalId) -> Option<PathBuf> {
-        self.client.staging_dir(journal)
-    }
-
-    fn free_bytes(&self) -> Option<u64> {
-        self.client.free_bytes()
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::port::FaultKind;
+use super::port::{Answer, FaultKind, Server};
 use super::{Deed, Log};
 
 #[derive(Clone, Debug)]
@@ -30,22 +30,7 @@ pub enum Request {
     Delete(String),
 }
 
-impl Request {
-    fn in_words(&self) -> String {
-        match self {
-            Self::MakeDirs(path) => format!("mkdirs {path}"),
-            Self::Create { path, .. } => format!("create {path}"),
-            Self::Write { file, .. } => format!("write to {file}"),
-            Self::Close { file } => format!("close {file}"),
-            Self::Rename { to, .. } => format!("rename to {to}"),
-            Self::Delete(path) => format!("delete {path}"),
-        }
-    }
-}
-
-/// A created file's number, or whether something was there to delete; 0 where there is nothing to say.
-pub type Answer = Result<u64, FaultKind>;
-
+#[derive(Debug)]
 struct File {
     number: u64,
     bytes: Vec<u8>,
@@ -63,6 +48,7 @@ pub struct Info {
     pub modified_ms: u64,
 }
 
+#[derive(Debug)]
 pub struct NameNode {
     files: BTreeMap<String, File>,
     dirs: BTreeSet<String>,
@@ -76,7 +62,43 @@ pub struct NameNode {
     pub log: Log,
 }
 
+impl Server for NameNode {
+    type Request = Request;
+
+    fn perform(&mut self, request: Request) -> Answer {
+        match request {
+            Request::MakeDirs(path) => self.make_dirs(&path),
+            Request::Create { path, holder } => self.create(&path, holder),
+            Request::Write { file, bytes } => self.write(file, &bytes),
+            Request::Close { file } => self.close(file),
+            Request::Rename { from, to } => self.rename(&from, &to),
+            Request::Delete(path) => Ok(self.delete(&path)),
+        }
+    }
+
+    fn in_words(request: &Request) -> String {
+        match request {
+            Request::MakeDirs(path) => format!("mkdirs {path}"),
+            Request::Create { path, .. } => format!("create {path}"),
+            Request::Write { file, .. } => format!("write to {file}"),
+            Request::Close { file } => format!("close {file}"),
+            Request::Rename { to, .. } => format!("rename to {to}"),
+            Request::Delete(path) => format!("delete {path}"),
+        }
+    }
+
+    fn late(&mut self) -> &mut Vec<Request> {
+        &mut self.late
+    }
+}
+
 impl NameNode {
+    /// All that anything later depends on: its clock is set anew by whoever asks it next.
+    pub fn describe(&mut self) -> String {
+        self.now_ms = 0;
+        format!("{self:?}")
+    }
+
     pub fn new(says_no_reason: bool) -> Self {
         Self {
             files: BTreeMap::new(),
@@ -95,38 +117,6 @@ impl NameNode {
     pub fn new_holder(&mut self) -> u64 {
         self.next_holder += 1;
         self.next_holder - 1
-    }
-
-    pub fn perform(&mut self, request: Request) -> Answer {
-        match request {
-            Request::MakeDirs(path) => self.make_dirs(&path),
-            Request::Create { path, holder } => self.create(&path, holder),
-            Request::Write { file, bytes } => self.write(file, &bytes),
-            Request::Close { file } => self.close(file),
-            Request::Rename { from, to } => self.rename(&from, &to),
-            Request::Delete(path) => Ok(self.delete(&path)),
-        }
-    }
-
-    pub fn send_late(&mut self, request: Request) {
-        self.late.push(request);
-    }
-
-    pub fn late(&self) -> usize {
-        self.late.len()
-    }
-
-    pub fn forget_late(&mut self) {
-        self.late.clear();
-    }
-
-    pub fn deliver(&mut self, chosen: usize) -> String {
-        let request = self.late.remove(chosen);
-        let said = request.in_words();
-        match self.perform(request) {
-            Ok(_) => said,
-            Err(kind) => format!("{said}: {kind:?}"),
-        }
     }
 
     fn make_dirs(&mut self, path: &str) -> Answer {

@@ -1,13 +1,13 @@
 //! What the three clients share: calls of the world, faults, retries, names that are the same in every run, staged files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use lakeward::lake::{ErrorClass, LakeError, Mark};
+use lakeward::lake::{Created, Entry, ErrorClass, Honours, LakeError, Landed, Look, Mark};
 use lakeward::naming::LakePath;
 use lakeward::protocol::DataFileCopy;
-use lakeward::segment::Digest;
+use lakeward::segment::{Digest, JournalId};
 
 use super::super::world::{Lost, Part, Shape, World};
 use super::{LakeStore, Options, lock};
@@ -68,6 +68,58 @@ impl From<FaultKind> for Fault {
     }
 }
 
+/// A number that the server gave out; 0 where there is nothing to say.
+pub type Answer = Result<u64, FaultKind>;
+
+/// A server, which may get a request after whoever sent it has given it up.
+pub trait Server {
+    type Request;
+
+    fn perform(&mut self, request: Self::Request) -> Answer;
+    fn in_words(request: &Self::Request) -> String;
+    /// Requests on their way.
+    fn late(&mut self) -> &mut Vec<Self::Request>;
+
+    /// One of them arrives; answers what it was and what came of it.
+    fn deliver(&mut self, chosen: usize) -> String {
+        let request = self.late().remove(chosen);
+        let said = Self::in_words(&request);
+        match self.perform(request) {
+            Ok(_) => said,
+            Err(kind) => format!("{said}: {kind:?}"),
+        }
+    }
+}
+
+/// What one kind of lake does. What all do alike is [`SimLake`](super::SimLake)'s.
+pub trait OfKind: Send + Sync {
+    fn port(&self) -> &Port;
+    fn identity(&self) -> &str;
+    fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, Fault>;
+    fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, Fault>;
+    fn look(&self, path: &LakePath, mark: &Mark) -> Result<Look, Fault>;
+    fn land(&self, staged: &Path, path: &LakePath, mark: &Mark) -> Result<Landed, Fault>;
+    fn list(&self, dir: &LakePath, visit: &mut dyn FnMut(Entry)) -> Result<(), Fault>;
+    fn probe(&self, path: &LakePath) -> Result<Honours, Fault>;
+
+    fn make_durable(&self, _path: &LakePath) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// What earlier attempts at the path left.
+    fn remove_left(&self, _path: &LakePath) -> Result<u64, Fault> {
+        Ok(0)
+    }
+
+    fn staging_dir(&self, _journal: JournalId) -> Option<PathBuf> {
+        None
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
 /// Replaces ids that the outside drew by numbers in the order in which they were first seen.
 #[derive(Default)]
 pub struct Subjects {
@@ -95,6 +147,11 @@ impl Subjects {
             rest = &rest[other..];
         }
         subject
+    }
+
+    /// What later names depend on.
+    pub fn describe(&self) -> String {
+        format!("{:?} {:?}", lock(&self.ids), self.attempts)
     }
 
     fn number(&self, id: &str) -> usize {
@@ -165,6 +222,25 @@ impl Port {
         let answer = act(turn.part());
         turn.end()?;
         Ok(answer.ok_or(Lost)?)
+    }
+
+    /// Asks a server for something that it does wholly or not at all.
+    pub fn request<S: Server>(
+        &self,
+        operation: &str,
+        subject: &str,
+        server: &Mutex<S>,
+        request: S::Request,
+    ) -> Result<u64, Fault> {
+        let answer = self.turn(operation, subject, Shape::Remote, |part| match part {
+            Part::All => Some(lock(server).perform(request)),
+            Part::Late => {
+                lock(server).late().push(request);
+                None
+            }
+            Part::None | Part::Half => None,
+        })?;
+        Ok(answer?)
     }
 
     /// Repeats what met a passing fault, as often as the options allow.

@@ -1,16 +1,15 @@
 //! The client of an S3 lake: the requests of `lake/s3/`, in its order, with its answers to each fault.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use lakeward::lake::{Created, Entry, Honours, Lake, LakeError, Landed, Look, Mark};
+use lakeward::lake::{Created, Entry, Honours, Landed, Look, Mark};
 use lakeward::naming::LakePath;
 use lakeward::protocol::DataFileCopy;
-use lakeward::segment::{Digest, JournalId};
+use lakeward::segment::Digest;
 
-use super::super::world::{Part, Shape};
-use super::bucket::{Answer, Bucket, Metadata, Object, Request};
-use super::port::{Fault, FaultKind, Port, check_digest, copy_of, error, save, staged};
+use super::bucket::{Bucket, Metadata, Object, Request};
+use super::port::{Fault, FaultKind, OfKind, Port, check_digest, copy_of, staged};
 use super::{Wrong, lock};
 
 const META_DIGEST: &str = "lakeward-digest";
@@ -43,17 +42,7 @@ impl Client {
     }
 
     fn request(&self, operation: &str, subject: &str, request: Request) -> Result<u64, Fault> {
-        let answer: Answer =
-            self.port
-                .turn(operation, subject, Shape::Remote, |part| match part {
-                    Part::All => Some(self.bucket(|bucket| bucket.perform(request))),
-                    Part::Late => {
-                        self.bucket(|bucket| bucket.send_late(request));
-                        None
-                    }
-                    Part::None | Part::Half => None,
-                })?;
-        Ok(answer?)
+        self.port.request(operation, subject, &self.bucket, request)
     }
 
     /// What a HEAD tells: the object, of which only length, metadata and etag may be used.
@@ -357,73 +346,44 @@ fn metadata_of(mark: &Mark) -> Metadata {
     ])
 }
 
-impl Lake for Client {
+impl OfKind for Client {
+    fn port(&self) -> &Port {
+        &self.port
+    }
+
     fn identity(&self) -> &str {
         &self.identity
     }
 
-    fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, LakeError> {
+    fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, Fault> {
         self.try_create(path, contents)
-            .map_err(|fault| error("create", path.as_str(), fault))
     }
 
-    fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, LakeError> {
+    fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, Fault> {
         self.get(path)
-            .map_err(|fault| error("read", path.as_str(), fault))
     }
 
-    fn look(&self, path: &LakePath, mark: &Mark) -> Result<Look, LakeError> {
+    fn look(&self, path: &LakePath, mark: &Mark) -> Result<Look, Fault> {
         self.try_look(path, mark)
-            .map_err(|fault| error("look at", path.as_str(), fault))
     }
 
-    fn land(&self, staged: &Path, path: &LakePath, mark: &Mark) -> Result<Landed, LakeError> {
+    fn land(&self, staged: &Path, path: &LakePath, mark: &Mark) -> Result<Landed, Fault> {
         self.try_land(staged, path, mark)
-            .map_err(|fault| error("land", path.as_str(), fault))
     }
 
-    fn make_durable(&self, _path: &LakePath) -> Result<(), LakeError> {
-        Ok(())
-    }
-
-    fn list(&self, dir: &LakePath, visit: &mut dyn FnMut(Entry)) -> Result<(), LakeError> {
-        let show = &mut |key: &str, length: u64| {
+    fn list(&self, dir: &LakePath, visit: &mut dyn FnMut(Entry)) -> Result<(), Fault> {
+        self.list_pages(&format!("{dir}/"), &mut |key: &str, length: u64| {
             if let Ok(path) = LakePath::new(key) {
                 visit(Entry { path, length });
             }
-        };
-        self.list_pages(&format!("{dir}/"), show)
-            .map_err(|fault| error("list", dir.as_str(), fault))
+        })
     }
 
-    fn digest(&self, path: &LakePath) -> Result<Option<DataFileCopy>, LakeError> {
-        Ok(self.read(path)?.as_deref().map(copy_of))
+    fn probe(&self, path: &LakePath) -> Result<Honours, Fault> {
+        self.try_probe(path)
     }
 
-    fn download(&self, path: &LakePath, to: &Path) -> Result<bool, LakeError> {
-        let Some(bytes) = self.read(path)? else {
-            return Ok(false);
-        };
-        save(&bytes, to).map_err(|fault| error("download", path.as_str(), fault))?;
-        Ok(true)
-    }
-
-    fn probe(&self) -> Result<Honours, LakeError> {
-        let path = self.port.probe_path()?;
-        self.try_probe(&path)
-            .map_err(|fault| error("probe", path.as_str(), fault))
-    }
-
-    fn abort_uploads(&self, path: &LakePath) -> Result<u64, LakeError> {
+    fn remove_left(&self, path: &LakePath) -> Result<u64, Fault> {
         self.try_abort_uploads(path)
-            .map_err(|fault| error("abort uploads to", path.as_str(), fault))
-    }
-
-    fn staging_dir(&self, _journal: JournalId) -> Option<PathBuf> {
-        None
-    }
-
-    fn free_bytes(&self) -> Option<u64> {
-        None
     }
 }

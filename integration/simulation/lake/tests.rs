@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use lakeward::lake::ErrorClass;
 use lakeward::lake::conformance::{Suite, mark};
+use lakeward::lake::{Created, ErrorClass, Lake, LakeError, Landed, Look, Mark};
+use lakeward::naming::LakePath;
+use lakeward::segment::JournalId;
 
 use super::super::world::{Chance, Death, Ending, Fate, Fates, Part, Shape};
 use super::*;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::super::checker::Dropped;
-use super::super::driver::dropped;
 use super::super::lake::{Kind, Wrong};
+use super::super::records::dropped;
 use super::make::Make;
 use super::rig::Rig;
 use super::{BEFORE, LATE_DEATH, broken, told_apart};
@@ -95,7 +95,7 @@ fn hole_09_a_journal_from_a_backup_is_told_at_the_start() {
         let rig = small_batches(kind).build();
         rig.drop_file("a.ndjson", 3);
         rig.drains();
-        let backup = rig.store.snapshot();
+        let backup = rig.store.backup();
         rig.drop_file("b.ndjson", 3);
         rig.drains();
         rig.store.restore(&backup);
@@ -182,7 +182,7 @@ fn hole_24_two_agents_on_copies_of_one_journal_stage_apart_and_the_second_stops(
         // A claim and a journal with nothing in it.
         rig.drains();
         let other = rig.beside("/spool");
-        other.store.restore(&rig.store.snapshot());
+        other.store.restore(&rig.store.backup());
         rig.drop_file("a.ndjson", 3);
         let (copy, producer) = (Arc::clone(&other), other.dropper());
         rig.when("place", "before_manifest", 0, move || {

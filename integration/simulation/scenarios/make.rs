@@ -6,19 +6,15 @@ use std::sync::{Arc, Mutex};
 use lakeward::config::PipelineSettings;
 
 use super::super::checker::{Checker, Dropped};
-use super::super::driver::{Place, SimClock};
 use super::super::fates::Kind as NoFate;
-use super::super::journal::MemoryStore;
+use super::super::journal::store::{Disk as JournalDisk, Kind as JournalKind};
 use super::super::lake::{Kind, LakeStore, Options};
+use super::super::place::{Place, RETIRED, SPOOL, SimClock, small_lake};
 use super::super::plan::Setting;
 use super::super::spool::SpoolDisk;
 use super::super::world::World;
 use super::cues::Scripted;
 use super::rig::{Rig, lock};
-
-const SPOOL: &str = "/spool";
-/// Where `retire = "move"` puts files.
-pub const RETIRED: &str = "/retired";
 
 /// What a rig is to be made of.
 pub struct Make {
@@ -35,15 +31,7 @@ impl Make {
             kind,
             seed: 1,
             setting: Setting::plain(),
-            options: Options {
-                identity: "simulated".into(),
-                short_probe: true,
-                page: 3,
-                block_bytes: 150,
-                multipart_bytes: 150,
-                part_bytes: 100,
-                ..Options::default()
-            },
+            options: small_lake(Options::default()),
             broken: "",
         }
     }
@@ -100,7 +88,7 @@ impl Make {
             world,
             lake,
             disk,
-            store: MemoryStore::default(),
+            store: JournalDisk::new(JournalKind::Memory),
             seen: Arc::new(Mutex::new(seen)),
             script: Arc::default(),
             journals: Arc::default(),
@@ -185,7 +173,7 @@ impl Rig {
             world,
             lake: Arc::clone(&self.lake),
             disk: self.disk.clone(),
-            store: MemoryStore::default(),
+            store: JournalDisk::new(JournalKind::Memory),
             seen: Arc::clone(&self.seen),
             script: Arc::default(),
             journals: Arc::clone(&self.journals),

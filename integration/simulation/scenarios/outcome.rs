@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use lakeward::journal::{FileRow, Journal};
-use lakeward::naming::{DataFileName, METADATA_DIR};
+use lakeward::journal::FileRow;
 use lakeward::protocol::Manifest;
 use lakeward::segment::JournalId;
 
-use super::rig::{PIPELINE, Rig};
+use super::super::place::PIPELINE;
+use super::rig::Rig;
 
 impl Rig {
     /// The journal's rows of a path.
@@ -32,13 +32,7 @@ impl Rig {
 
     /// Data files in the lake.
     pub fn data_files(&self) -> Vec<String> {
-        let visible = self.lake.visible().into_keys();
-        visible
-            .filter(|path| {
-                let name = path.rsplit('/').next().unwrap_or(path);
-                !path.starts_with(METADATA_DIR) && DataFileName::parse(name).is_some()
-            })
-            .collect()
+        self.lake.data_files()
     }
 
     /// The data file of a partition, which must be the only one there.

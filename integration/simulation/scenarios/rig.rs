@@ -5,25 +5,26 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lakeward::clock::Clock;
-use lakeward::config::{Config, PipelineSettings, load};
+use lakeward::config::{Config, PipelineSettings};
 use lakeward::journal::{FileState, Journal, Request};
 use lakeward::pipeline::{Halt, Ports};
 use lakeward::segment::JournalId;
-use lakeward::spool::Retire;
 use lakeward::{operator, rebuild};
 
+use super::super::acts::empty;
 use super::super::checker::Dropped;
-use super::super::driver::{self, Place, dropped, empty, pipeline_of};
-use super::super::journal::{FaultyJournal, MemoryStore};
+use super::super::driver::{once, pipeline_of};
+use super::super::journal::store::Disk as JournalDisk;
 use super::super::lake::{Kind, LakeStore, SimLake, tear_directory};
+use super::super::operator::{rebuild_journal, roots};
+use super::super::place::{PIPELINE, Place, configured, toml};
 use super::super::plan::Setting;
+use super::super::records::dropped;
 use super::super::spool::{self, SimSpool, SpoolDisk};
 use super::super::turns::{Ended, Schedule};
 use super::super::world::{Fate, World};
 use super::cues::{Cue, Script, What};
-use super::make::{Life, RETIRED, Seen};
-
-pub const PIPELINE: &str = "sim";
+use super::make::{Life, Seen};
 
 /// Processes that a scenario may need until all is drained.
 const LIVES_MAX: u32 = 6;
@@ -44,7 +45,7 @@ pub struct Rig {
     pub world: World,
     pub lake: Arc<LakeStore>,
     pub disk: SpoolDisk,
-    pub store: MemoryStore,
+    pub store: JournalDisk,
     pub(super) place: Place,
     pub(super) kind: Kind,
     pub(super) spool: &'static str,
@@ -281,7 +282,7 @@ impl Rig {
     /// On a thread of its own, since this may happen in the midst of another process.
     fn process(&self, process: impl FnOnce() -> Result<(), Halt> + Send) -> End {
         self.world.revive();
-        let schedule = Schedule::new(self.world.clone(), 0, self.broken);
+        let schedule = Schedule::new(self.world.clone(), 0, [self.broken, ""]);
         let ended = std::thread::scope(|scope| scope.spawn(|| schedule.run(process)).join());
         let ended = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         if !self.others_live.load(Ordering::SeqCst) {
@@ -301,33 +302,21 @@ impl Rig {
     fn land(&self) -> Result<(), Halt> {
         let config = self.config();
         let ports = self.ports(&config)?;
-        pipeline_of(&config, ports, &self.place).run()
+        pipeline_of(&config, ports, once(), self.place.staging()).run()
     }
 
     fn make_again(&self) -> Result<(), Halt> {
         let config = self.config();
-        let lake: Arc<SimLake> = Arc::new(self.lake_client());
-        let places = [rebuild::Place {
+        let place = rebuild::Place {
             pipeline: PIPELINE.into(),
-            lake,
+            lake: Arc::new(self.lake_client()),
             spool: Arc::new(self.spool_client(&config)?),
             payload: lock(&self.life).setting.payload,
             registers: false,
-            roots: vec!["t".into(), "_rejects".into()],
-        }];
-        let beliefs = rebuild::believe(&places)?;
-        for belief in &beliefs {
-            let unknown = rebuild::unknown_data_files(&places[0], belief)?;
-            if !unknown.is_empty() {
-                return Err(Halt::Stopped(format!("in no manifest: {unknown:?}")));
-            }
-        }
+            roots: roots(&config),
+        };
         let fresh = self.fresh_journal();
-        let rebuilding = self.store.rebuild(Arc::clone(&self.clock), fresh)?;
-        let beliefs = rebuild::close_and_adopt(&config, &places, beliefs, &*rebuilding)?;
-        let journal = rebuilding.finish()?;
-        rebuild::move_claims(&config, &places, beliefs, fresh)?;
-        Ok(journal.close()?)
+        rebuild_journal(&config, place, &self.store, &self.world, &self.clock, fresh)
     }
 
     fn fresh_journal(&self) -> JournalId {
@@ -344,12 +333,11 @@ impl Rig {
     }
 
     fn ports(&self, config: &Config) -> Result<Ports, Halt> {
-        let journal = self
-            .store
-            .open(Arc::clone(&self.clock), self.fresh_journal())?;
+        let clock = Arc::clone(&self.clock);
+        let journal = self.store.open(&self.world, clock, self.fresh_journal())?;
         Ok(Ports {
             clock: Arc::clone(&self.clock),
-            journal: Arc::new(FaultyJournal::new(self.world.clone(), journal)),
+            journal,
             lake: Arc::new(self.lake_client()),
             spool: Arc::new(self.spool_client(config)?),
             catalog: None,
@@ -358,16 +346,9 @@ impl Rig {
 
     fn config(&self) -> Config {
         let life = lock(&self.life);
-        let path = self.place.dir.path().join("lakeward.toml");
-        let text = (life.text)(driver::toml(&life.setting, self.kind));
-        std::fs::write(&path, text).expect("a configuration");
-        let mut config = load(&path).expect("a configuration");
+        let text = (life.text)(toml(&life.setting, self.kind));
+        let mut config = configured(&self.place, &text, &life.setting, self.spool);
         let pipeline = &mut config.pipelines[0];
-        let source = &mut pipeline.source;
-        source.reading.segment_bytes = life.setting.segment_bytes;
-        source.spool.path = self.spool.into();
-        source.spool.quarantine_dir = ".quarantine".into();
-        source.spool.retire_dir = (life.setting.retire == Retire::Move).then(|| RETIRED.into());
         (life.tweak)(pipeline);
         config
     }

@@ -48,7 +48,7 @@ fn hole_09_a_restored_journal_meets_a_manifest_that_comes_late() {
         rig.set(|setting| setting.roll_records = 3);
         rig.drop_file("a.ndjson", 3);
         rig.drains();
-        let backup = rig.store.snapshot();
+        let backup = rig.store.backup();
         rig.drop_file("b.ndjson", 3);
         rig.strike("put", "/2.json", 0, LATE_DEATH);
         rig.dies();

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::driver::dropped;
 use super::super::lake::Kind;
+use super::super::records::dropped;
 use super::make::Make;
 use super::rig::{End, Rig};
 use super::{AFTER, BEFORE, broken, told_apart};

@@ -351,6 +351,12 @@ impl SpoolDisk {
         self.model().cut_power(&mut |bound| world.below(bound));
     }
 
+    /// All that anything later depends on.
+    pub fn describe(&self) -> String {
+        let state = self.state();
+        format!("{:?} {:?}", state.model, state.events)
+    }
+
     // What a checker sees.
 
     pub fn stat(&self, path: impl AsRef<Path>) -> FileStat {
@@ -395,6 +401,24 @@ impl SpoolDisk {
         }
         standing.sort_by(|a, b| a.path.cmp(&b.path));
         standing
+    }
+
+    /// Whether a process holds a lock on anything.
+    pub fn is_locked(&self) -> bool {
+        !self.model().locks.is_empty()
+    }
+
+    /// Whether a file, a directory or a link has this name.
+    pub fn exists(&self, path: impl AsRef<Path>) -> bool {
+        self.model().find(path.as_ref()).is_ok()
+    }
+
+    /// Whether one of the names in a directory is this file's.
+    pub fn stands_in(&self, directory: impl AsRef<Path>, node: NodeId) -> bool {
+        let model = self.model();
+        let at = model.find(directory.as_ref());
+        let names = at.and_then(|at| model.list(at)).unwrap_or_default();
+        names.into_iter().any(|(_, other)| other == node)
     }
 
     pub fn claim(&self, settings: &SpoolSettings) -> Option<Claim> {

@@ -68,7 +68,11 @@ pub(super) fn range_of(file: FileId, batch: BatchNumber, segment: &ManifestSegme
             last: segment.last,
             digest: segment.digest,
         },
-        rejected: segment.rejected,
+        rejected: if is_broken("i9-rejects-not-counted") {
+            0
+        } else {
+            segment.rejected
+        },
         rejected_bytes: segment.rejected_bytes,
         skipped_bytes: segment.skipped_bytes,
         lane: segment.lane,
@@ -105,7 +109,7 @@ impl State {
             self.insert_schema(&pipeline, *version, schema)?;
         }
         let files: Vec<FileId> = request.files.iter().map(|row| row.id).collect();
-        if threads::turns().is_some_and(|turns| turns.broken("i5-checkpoint-at-stage")) {
+        if is_broken("i5-checkpoint-at-stage") {
             for id in &files {
                 self.edit_file(*id, |file| file.row.checkpoint = file.staged_end)?;
             }
@@ -538,4 +542,9 @@ fn may_revise<'m>(old: &'m Manifest, new: &'m Manifest) -> Done<(&'m Membership,
         }
     }
     Ok((before, after))
+}
+
+/// As `lakeward::crash::broken` says it of the journal that users have.
+fn is_broken(variant: &str) -> bool {
+    threads::turns().is_some_and(|turns| turns.broken(variant))
 }

@@ -19,14 +19,14 @@ pub(super) type SegmentKey = (FileId, u64, u64, BatchNumber);
 
 pub(super) const NO_BATCH: BatchNumber = BatchNumber(0);
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Pipeline {
     pub(super) id: PipelineId,
     pub(super) row: PipelineRow,
     pub(super) payload_bytes: u64,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct File {
     pub(super) pipeline: PipelineId,
     pub(super) row: FileRow,
@@ -34,7 +34,7 @@ pub(super) struct File {
     pub(super) staged_end: u64,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Payload {
     pub(super) pipeline: PipelineId,
     pub(super) file: FileId,
@@ -43,7 +43,7 @@ pub(super) struct Payload {
     pub(super) bytes: Vec<u8>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Batch {
     pub(super) state: BatchState,
     /// Segments that refer to it.
@@ -51,20 +51,20 @@ pub(super) struct Batch {
 }
 
 /// Of a batch that is not done.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub(super) files: Vec<FileId>,
     pub(super) manifest: Manifest,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Work {
     pub(super) partition: String,
     pub(super) schema_version: u32,
     pub(super) batch: BatchNumber,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) id: JournalId,
     /// File ids up to here were given out, though pruned rows no longer show them.

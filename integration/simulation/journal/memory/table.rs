@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Table<K, V> {
     rows: BTreeMap<K, V>,
     /// What stood there before, in the order of the changes.

@@ -21,8 +21,8 @@ fn land(rig: &Rig, lake: &SimLake) -> Result<Landed, LakeError> {
     lake.land(&rig.stage(CONTENTS), &path(FINAL), &mark(CONTENTS))
 }
 
-fn names(rig: &Rig) -> &Mutex<NameNode> {
-    match &rig.store.held {
+fn names(rig: &Rig) -> Arc<Mutex<NameNode>> {
+    match rig.store.held() {
         Held::Hdfs(names) => names,
         _ => panic!("an HDFS lake"),
     }
@@ -38,25 +38,26 @@ fn a_writer_that_died_leaves_half_a_file_and_its_lease() {
     let visible = rig.store.visible();
     let (temporary, left) = visible.iter().find(|(name, _)| is_temporary(name)).unwrap();
     assert_eq!(left, &CONTENTS[..12], "a block and half of the next");
-    assert_eq!(lock(names(&rig)).open_files(), 1);
+    assert_eq!(lock(&names(&rig)).open_files(), 1);
     let create = |holder| {
         let path = temporary.clone();
-        lock(names(&rig)).perform(namenode::Request::Create { path, holder })
+        lock(&names(&rig)).perform(namenode::Request::Create { path, holder })
     };
-    let ours = lock(names(&rig)).new_holder();
+    let ours = lock(&names(&rig)).new_holder();
     assert_eq!(
         create(ours),
         Err(port::FaultKind::Transient),
         "the lease is being recovered"
     );
     assert_eq!(create(ours), Err(port::FaultKind::Exists));
-    assert_eq!(lock(names(&rig)).open_files(), 0);
+    assert_eq!(lock(&names(&rig)).open_files(), 0);
 }
 
 #[test]
 fn a_live_writers_lease_keeps_others_out_and_deleting_its_file_ends_it() {
     let rig = rig(Options::default());
-    let mut names = lock(names(&rig));
+    let shared = names(&rig);
+    let mut names = lock(&shared);
     let (writer, other) = (names.new_holder(), names.new_holder());
     let path = "t/dt=1/.a.0000000000000001.tmp".to_owned();
     let create = |holder| namenode::Request::Create {
