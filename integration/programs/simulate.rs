@@ -102,7 +102,9 @@ fn main() -> ExitCode {
     // For who has not the hours.
     modes.retain(Mode::is_wanted);
     if let Some(luck) = number("LUCK") {
-        modes.iter_mut().for_each(|mode| mode.luck = luck);
+        for mode in &mut modes {
+            mode.luck = luck;
+        }
     }
     let mut total = Sum::default();
     let mut add = |what: &str, work: &dyn Fn() -> Sum| {

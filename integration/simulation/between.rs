@@ -24,7 +24,7 @@ impl Run<'_> {
             self.world.note(&format!("{act:?}"));
             match act {
                 Act::BackUp => {
-                    *self.backup.lock().expect("one thread") = Some(self.journal.backup())
+                    *self.backup.lock().expect("one thread") = Some(self.journal.backup());
                 }
                 // Whoever sets a machine up again mounts what belongs to it.
                 Act::Lose => {

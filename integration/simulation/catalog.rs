@@ -115,7 +115,7 @@ impl SimCatalog {
 }
 
 impl Catalog for SimCatalog {
-    fn identity(&self) -> &str {
+    fn identity(&self) -> &'static str {
         "simulated"
     }
 

@@ -8,6 +8,10 @@ use super::lake::Kind as LakeKind;
 use super::world::Chance;
 
 /// How the pipeline is configured. A run may change some of it between two processes.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that do not depend on each other"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     pub payload: bool,
@@ -163,6 +167,10 @@ pub enum Power {
 }
 
 /// One run.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that do not depend on each other"
+)]
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
