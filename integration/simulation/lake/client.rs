@@ -49,6 +49,11 @@ impl Lake for SimLake {
         answer.map_err(failed("create", path))
     }
 
+    fn ensure(&self, path: &LakePath, contents: &[u8]) -> Result<(), LakeError> {
+        let answer = self.client.ensure(path, contents);
+        answer.map_err(failed("create", path))
+    }
+
     fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, LakeError> {
         let answer = self.client.read(path).map_err(failed("read", path));
         self.or_absent(answer, None)

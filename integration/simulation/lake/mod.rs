@@ -22,6 +22,7 @@ mod bucket;
 mod client;
 mod disk;
 mod hdfs;
+mod in_turns;
 mod local;
 mod namenode;
 mod port;

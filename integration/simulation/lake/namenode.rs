@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lakeward::lake::hdfs::Info;
+
 use super::port::{Answer, FaultKind, Server};
 use super::{Deed, Log};
 
@@ -37,15 +39,6 @@ struct File {
     /// Its writer, while it is open.
     holder: Option<u64>,
     modified_ms: u64,
-}
-
-/// What is said of a name.
-#[derive(Clone, Debug)]
-pub struct Info {
-    pub name: String,
-    pub length: u64,
-    pub is_dir: bool,
-    pub modified_ms: u64,
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+pub use lakeward::lake::hdfs::FaultKind;
 use lakeward::lake::{Created, Entry, ErrorClass, Honours, LakeError, Landed, Look, Mark};
 use lakeward::naming::LakePath;
 use lakeward::protocol::DataFileCopy;
@@ -11,20 +12,6 @@ use lakeward::segment::{Digest, JournalId};
 
 use super::super::world::{Lost, Part, Shape, World};
 use super::{LakeStore, Options, lock};
-
-/// What a client can make of a call that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// No such file, directory, object or upload.
-    Absent,
-    /// Something has this name.
-    Exists,
-    /// It was not done, and why is not said.
-    Refused,
-    /// It passes. Whether the call took effect is unknown.
-    Transient,
-    Permanent,
-}
 
 #[derive(Clone, Debug)]
 pub struct Fault {
@@ -96,6 +83,11 @@ pub trait OfKind: Send + Sync {
     fn port(&self) -> &Port;
     fn identity(&self) -> &str;
     fn create(&self, path: &LakePath, contents: &[u8]) -> Result<Created, Fault>;
+
+    fn ensure(&self, path: &LakePath, contents: &[u8]) -> Result<(), Fault> {
+        self.create(path, contents).map(|_| ())
+    }
+
     fn read(&self, path: &LakePath) -> Result<Option<Vec<u8>>, Fault>;
     fn look(&self, path: &LakePath, mark: &Mark) -> Result<Look, Fault>;
     fn land(&self, staged: &Path, path: &LakePath, mark: &Mark) -> Result<Landed, Fault>;

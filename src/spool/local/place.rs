@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::io::Errno;
+
 use super::directory::{Directory, make_absolute, not_a_directory};
 use super::system::FileSystem;
 use super::unsynced::Unsynced;
@@ -63,7 +65,7 @@ impl Place {
             Self::Below(below) => root.below(below)?,
             Self::Elsewhere { path, .. } => match Directory::open(root.system(), path, false) {
                 Ok(directory) => Some(directory),
-                Err(rustix::io::Errno::NOENT) => None,
+                Err(Errno::NOENT) => None,
                 Err(errno) => return Err(not_a_directory(path, errno)),
             },
         };
@@ -96,8 +98,11 @@ impl Place {
                 let (directory, made) = make_absolute(root.system(), base)?;
                 if made || !is_known.load(Ordering::Relaxed) {
                     for above in base.ancestors().skip(1) {
-                        if let Ok(above) = Directory::open(root.system(), above, true) {
-                            unsynced.note(&above)?;
+                        match Directory::open(root.system(), above, true) {
+                            Ok(above) => unsynced.note(&above)?,
+                            // Who may not read it has made nothing in it.
+                            Err(Errno::ACCESS | Errno::PERM) => {}
+                            Err(errno) => return Err(not_a_directory(above, errno)),
                         }
                     }
                     is_known.store(true, Ordering::Relaxed);
