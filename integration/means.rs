@@ -263,12 +263,32 @@ impl OwnMinio {
     }
 
     pub fn up(&mut self, secret: &str) {
+        self.process = Some(self.begin(secret));
+        // It says that it is ready a little before it is.
+        let s3 = self.s3(secret);
+        let start = Instant::now();
+        while !(self.is_ready() && s3.answers()) {
+            let ended = self.process.as_mut().map(Child::try_wait);
+            // Its port may have been somebody's for a moment.
+            if matches!(ended, Some(Ok(Some(_)))) {
+                self.process = Some(self.begin(secret));
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "waited {PATIENCE:?} in vain until MinIO answers; it said\n{}",
+                fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn begin(&self, secret: &str) -> Child {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.dir.path().join("log"))
             .expect("a log");
-        let child = Command::new(Self::program())
+        Command::new(Self::program())
             .args([
                 "server",
                 "--quiet",
@@ -289,11 +309,7 @@ impl OwnMinio {
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn()
-            .expect("MinIO starts");
-        self.process = Some(child);
-        // It says that it is ready a little before it is.
-        let s3 = self.s3(secret);
-        wait_until("MinIO answers", || self.is_ready() && s3.answers());
+            .expect("MinIO starts")
     }
 
     fn is_ready(&self) -> bool {
