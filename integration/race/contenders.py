@@ -312,7 +312,7 @@ class Flume(Contender):
 
     name = "flume"
     BUFFER = 64 << 10
-    PATIENCE = 30
+    PATIENCE = 90
     """Seconds without a further byte."""
 
     def __init__(self, work):
