@@ -59,7 +59,8 @@ pub fn kill(
     let mut survey = Survey::default();
     let (mut progress, mut idle) = ((0, 0), 0);
     while totals.kills < before + kills && totals.is_clean() {
-        run(ground, &mut survey, mayhem, chance, totals);
+        // A machine that is busy with other things gives a life less than it seems to have.
+        run(ground, 1 + idle / 5, &mut survey, mayhem, chance, totals);
         let now = (totals.kills, survey.records());
         idle = if now == progress { idle + 1 } else { 0 };
         progress = now;
@@ -86,6 +87,7 @@ pub fn kill(
 /// One life of the program.
 fn run(
     ground: &Ground,
+    times_longer: u64,
     survey: &mut Survey,
     mayhem: &mut dyn Mayhem,
     chance: &mut Chance,
@@ -96,7 +98,7 @@ fn run(
     } else {
         &["run", "--once"]
     };
-    let life = chance.pick(&[60, 100, 150, 200, 500]);
+    let life = times_longer * chance.pick(&[60, 100, 150, 200, 500]);
     let early = chance.one_in(4);
     let mut struck = early.then(|| mayhem.strike(chance)).flatten();
     let aim = chance.one_in(2).then(|| Aim::at(ground, chance));
