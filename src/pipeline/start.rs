@@ -58,8 +58,7 @@ pub fn start(pipeline: &Pipeline) -> Result<Started, Halt> {
             pipeline.settings.source.spool.path.display()
         )));
     }
-    let lake = ports.lake.as_ref();
-    refuse_foreign_manifests(lake, name, ports.journal.id(), row.staged)?;
+    refuse_foreign_manifests(ports, name, row.staged)?;
     Ok(Started {
         row,
         _spool_lock: lock,
@@ -202,30 +201,38 @@ fn check_lake(pipeline: &Pipeline, known: Option<&PipelineRow>) -> Result<(), Ha
     Ok(())
 }
 
-/// I12 and finding 9: a manifest of this journal past its last staged batch, or a tombstone, means that this journal is not
-/// the newest.
+/// I12 and finding 9: a manifest of this journal past its last staged batch, or a revision of a batch that it does not know (the
+/// journal has each first), or a tombstone, means that this journal is not the newest.
 fn refuse_foreign_manifests(
-    lake: &dyn Lake,
+    ports: &Ports,
     pipeline: &str,
-    journal: JournalId,
     staged: BatchNumber,
 ) -> Result<(), Halt> {
+    let journal = ports.journal.id();
+    let unfinished = ports.journal.unfinished(pipeline)?;
+    let is_past = |batch: BatchNumber, revision: u32| {
+        let known = unfinished.iter().find(|row| row.number == batch);
+        batch > staged || known.is_some_and(|row| revision > row.manifest.revision)
+    };
     let dir = naming::manifest_dir(pipeline, journal);
-    let mut past: Vec<(BatchNumber, LakePath)> = Vec::new();
-    lake.list(&dir, &mut |entry| {
-        if let Some((batch, _)) = naming::parse_manifest_name(entry.path.name())
-            && batch > staged
+    let mut past: Vec<(BatchNumber, u32, LakePath)> = Vec::new();
+    ports.lake.list(&dir, &mut |entry| {
+        if let Some((batch, revision)) = naming::parse_manifest_name(entry.path.name())
+            && is_past(batch, revision)
         {
-            past.push((batch, entry.path));
+            past.push((batch, revision, entry.path));
         }
     })?;
     past.sort();
-    let Some((batch, path)) = past.into_iter().next() else {
+    let Some((batch, revision, path)) = past.into_iter().next() else {
         return Ok(());
     };
-    let text = lake.read(&path)?.unwrap_or_default();
+    let text = ports.lake.read(&path)?.unwrap_or_default();
     match Manifest::from_json(&text).map(|manifest| manifest.body) {
         Ok(ManifestBody::Tombstone(tombstone)) => Err(closed(pipeline, journal, &tombstone)),
+        _ if batch <= staged => Err(Halt::Stopped(format!(
+            "journal {journal} does not know revision {revision} of batch {batch} of pipeline `{pipeline}`, whose manifest the lake holds (`{path}`): this journal is an old copy; run `lakeward rebuild`"
+        ))),
         _ => Err(Halt::Stopped(format!(
             "journal {journal} knows pipeline `{pipeline}` up to batch {staged}, but the lake holds its manifest of batch {batch} (`{path}`): this journal is an old copy; run `lakeward rebuild`"
         ))),

@@ -7,7 +7,7 @@ use super::super::lake::{Kind, Wrong};
 use super::super::records::dropped;
 use super::make::Make;
 use super::rig::Rig;
-use super::{BEFORE, LATE_DEATH, broken, told_apart};
+use super::{AFTER, BEFORE, LATE_DEATH, broken, told_apart};
 
 const KINDS: [Kind; 3] = [Kind::Local, Kind::Hdfs, Kind::S3];
 
@@ -103,6 +103,30 @@ fn hole_09_a_journal_from_a_backup_is_told_at_the_start() {
         rig.drop_file("c.ndjson", 3);
         let before = rig.data_files();
         rig.halts(&["2.json", "is an old copy", "lakeward rebuild"]);
+        assert_eq!(rig.data_files(), before);
+        rig.rebuilds();
+        rig.is_sound();
+    }
+}
+
+#[test]
+fn a_journal_from_a_backup_is_told_by_a_revision_that_it_does_not_know() {
+    for kind in KINDS {
+        let rig = small_batches(kind).build();
+        rig.drop_file("a.ndjson", 3);
+        rig.strike("journal: stage", "", 0, AFTER);
+        rig.dies();
+        let backup = rig.store.backup();
+        rig.empty_staging();
+        rig.upgrade();
+        rig.drains();
+        rig.store.restore(&backup);
+        let before = rig.data_files();
+        rig.halts(&[
+            "revision 1 of batch 1",
+            "is an old copy",
+            "lakeward rebuild",
+        ]);
         assert_eq!(rig.data_files(), before);
         rig.rebuilds();
         rig.is_sound();

@@ -93,6 +93,7 @@ impl Make {
             script: Arc::default(),
             journals: Arc::default(),
             others_live: AtomicBool::new(false),
+            is_upgraded: AtomicBool::new(false),
         };
         Arc::new(rig.wired())
     }
@@ -178,6 +179,7 @@ impl Rig {
             script: Arc::default(),
             journals: Arc::clone(&self.journals),
             others_live: AtomicBool::new(false),
+            is_upgraded: AtomicBool::new(false),
         };
         drop(life);
         Arc::new(rig.wired())

@@ -58,6 +58,7 @@ pub struct Rig {
     pub(super) journals: Arc<AtomicU64>,
     /// Another agent is only frozen while this one runs: what is left of it is not cleared away.
     pub(super) others_live: AtomicBool,
+    pub(super) is_upgraded: AtomicBool,
 }
 
 impl Drop for Rig {
@@ -185,6 +186,11 @@ impl Rig {
 
     // What befalls the machine.
 
+    /// From now on the program is another version, which writes other bytes for the same records.
+    pub fn upgrade(&self) {
+        self.is_upgraded.store(true, Ordering::SeqCst);
+    }
+
     pub fn empty_staging(&self) {
         empty(&self.place.staging());
     }
@@ -282,7 +288,12 @@ impl Rig {
     /// On a thread of its own, since this may happen in the midst of another process.
     fn process(&self, process: impl FnOnce() -> Result<(), Halt> + Send) -> End {
         self.world.revive();
-        let schedule = Schedule::new(self.world.clone(), 0, [self.broken, ""]);
+        let upgraded = if self.is_upgraded.load(Ordering::SeqCst) {
+            "another-encoder"
+        } else {
+            ""
+        };
+        let schedule = Schedule::new(self.world.clone(), 0, [self.broken, upgraded]);
         let ended = std::thread::scope(|scope| scope.spawn(|| schedule.run(process)).join());
         let ended = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         if !self.others_live.load(Ordering::SeqCst) {
