@@ -187,6 +187,27 @@ fn a_csv_header_and_a_tear_survive_a_lost_journal() {
     site.expect(0, &["audit", "--deep"]);
 }
 
+/// The first start claimed the spool and was cut off, the second met what stood in the place of the unmounted disk: the claim is this
+/// journal's own, and of another spool than it knows.
+#[test]
+fn a_spool_that_was_first_met_unmounted_is_taken_over_as_the_message_says() {
+    let site = Site::local(SMALL_BATCHES);
+    let mut next = site.drop_ids("a.ndjson", 0, 10);
+    site.expect(0, &["run", "--once"]);
+    let claim = site.path("spool/.lakeward-claim.json");
+    let text = fs::read_to_string(&claim).expect("a claim");
+    let mut json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    json["spool"] = "00000000000000aa".into();
+    fs::write(&claim, json.to_string()).expect("the claim of the disk");
+    next = site.drop_ids("b.ndjson", next, 10);
+    let refused = site.expect(4, &["run", "--once"]);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(text.contains("lakeward adopt p"), "{text}");
+    site.expect(0, &["adopt", "p"]);
+    site.expect(0, &["run", "--once"]);
+    site.expect_landed(&site.lake(), 0..next);
+}
+
 /// Beside a running agent `adopt` is a request: the pipeline that had halted for want of its spool begins again.
 #[test]
 fn a_running_agent_takes_up_adopt_and_begins_the_pipeline_again() {

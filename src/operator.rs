@@ -60,7 +60,16 @@ pub fn carry_out(
 fn adopt(journal: &dyn Journal, place: &Place) -> Result<String, Halt> {
     let (spool, lake) = (place.spool.as_ref(), place.lake.as_ref());
     let before = read_claim(spool, lake, &place.pipeline)?;
-    let ours = |claim: &Claim| claim.journal == journal.id() && claim.pipeline == place.pipeline;
+    let known = journal
+        .pipelines()?
+        .into_iter()
+        .find(|row| row.name == place.pipeline);
+    // A spool that was first met unmounted may have a claim of this journal from before, and the journal know another spool.
+    let ours = |claim: &Claim| {
+        claim.journal == journal.id()
+            && claim.pipeline == place.pipeline
+            && known.as_ref().is_none_or(|row| row.spool == claim.spool)
+    };
     if before.as_ref().is_some_and(ours) {
         return Ok(format!(
             "spool `{}` belongs to journal {} already",
@@ -83,10 +92,6 @@ fn adopt(journal: &dyn Journal, place: &Place) -> Result<String, Halt> {
         };
         crate::rebuild::close(lake, &claim.pipeline, claim.journal, &tombstone)?;
     }
-    let known = journal
-        .pipelines()?
-        .into_iter()
-        .find(|row| row.name == place.pipeline);
     let spool_id = match (&known, &before) {
         (Some(row), _) => row.spool,
         (None, Some(claim)) => claim.spool,
