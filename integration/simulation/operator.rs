@@ -51,8 +51,9 @@ impl Run<'_> {
         if said.contains("lakeward rebuild") {
             return self.mend_journal(&said, setting);
         }
-        // The first start was on what stood in the place of a spool that was not mounted.
-        if said.contains("and is now given spool") && !lock(&self.stage).unmounted {
+        // The first start was on what stood in the place of a spool that was not mounted, or its claim could not be made durable
+        // since the disk was read-only, and a power cut took it.
+        if said.contains("lakeward adopt") && !lock(&self.stage).unmounted {
             self.world.note("an operator adopts the spool");
             let ended = self.process(|| self.adopt(setting));
             let _ended_sound = self.end_process(&ended);
