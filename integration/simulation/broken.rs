@@ -391,13 +391,6 @@ pub const VARIANTS: &[Variant] = &[
         near: 1,
     },
     Variant {
-        name: "lake-failed-look-is-absent",
-        invariant: 2,
-        what: "a look or a listing that failed found nothing",
-        tune: answers_lost,
-        near: 1,
-    },
-    Variant {
         name: "lake-first-page-is-all",
         invariant: 12,
         what: "the first page of a listing is taken for all of it",

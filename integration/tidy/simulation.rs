@@ -7,7 +7,9 @@ use super::source::collect;
 use super::{refuse, root, text};
 
 /// The traits of ports, and how threads take turns.
-const PORTS: [&str; 7] = [
+const PORTS: [&str; 8] = [
+    // The port below HDFS's lake.
+    "Calls",
     "Catalog",
     "Lake",
     "Journal",
