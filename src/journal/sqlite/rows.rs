@@ -130,6 +130,21 @@ impl Columns<'_> {
             }
         }
     }
+
+    /// The columns from `inode` to `state`, which stand together.
+    fn stat_and_state(&mut self) -> Done<(FileStat, FileState)> {
+        let stat = FileStat {
+            inode: self.take::<i64>()? as u64,
+            device: self.take::<i64>()? as u64,
+            size: self.take()?,
+            mtime_ns: self.take()?,
+        };
+        let state: i64 = self.take()?;
+        match state_of(state) {
+            Some(state) => Ok((stat, state)),
+            None => self.at.bad("state", format!("{state} is no state")),
+        }
+    }
 }
 
 /// A file's row with what only the journal needs to know.
@@ -189,16 +204,7 @@ impl<'c> FileReader<'c> {
         let pipeline = next.take()?;
         let path: Vec<u8> = next.take()?;
         let _: i64 = next.take()?;
-        let stat = FileStat {
-            inode: next.take::<i64>()? as u64,
-            device: next.take::<i64>()? as u64,
-            size: next.take()?,
-            mtime_ns: next.take()?,
-        };
-        let state: i64 = next.take()?;
-        let Some(state) = state_of(state) else {
-            return at.bad("state", format!("{state} is no state"));
-        };
+        let (stat, state) = next.stat_and_state()?;
         let settings = self.settings(at, next.take()?)?;
         let header: Option<i64> = next.take()?;
         let header = header.map(|id| self.header(at, id)).transpose()?;
@@ -301,16 +307,7 @@ pub(super) fn read_known(row: &Row<'_>) -> Done<KnownFile> {
         index: 1,
     };
     let path_hash = next.take::<i64>()? as u64;
-    let stat = FileStat {
-        inode: next.take::<i64>()? as u64,
-        device: next.take::<i64>()? as u64,
-        size: next.take()?,
-        mtime_ns: next.take()?,
-    };
-    let state: i64 = next.take()?;
-    let Some(state) = state_of(state) else {
-        return at.bad("state", format!("{state} is no state"));
-    };
+    let (stat, state) = next.stat_and_state()?;
     Ok(KnownFile {
         id: FileId(id),
         path_hash,
