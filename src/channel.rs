@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::crash;
 use crate::format::FileContext;
+use crate::format::frame::SegmentBytes;
 use crate::journal::FileRow;
 use crate::segment::Segment;
 use crate::threads::Monitor;
@@ -22,7 +23,7 @@ pub struct SegmentData {
     pub row: Arc<FileRow>,
     pub segment: Segment,
     /// Decoded UTF-8 (or what claims to be) bytes `[from, to)`.
-    pub bytes: Arc<Vec<u8>>,
+    pub bytes: Arc<SegmentBytes>,
     /// With the last segment.
     pub end: Option<FileEnd>,
 }

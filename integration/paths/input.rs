@@ -196,7 +196,7 @@ pub fn segments() -> Vec<SegmentData> {
                 last: after.is_empty(),
                 digest: Digest::of(bytes),
             },
-            bytes: Arc::new(bytes.to_vec()),
+            bytes: Arc::new(bytes.to_vec().into()),
             end: None,
         });
     }

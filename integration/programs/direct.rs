@@ -42,7 +42,7 @@ fn write(
 ) -> Result<u64, Failure> {
     let first = schema::first_schema(&pipeline.schema);
     let schemas = Arc::new(SchemaRegistry::new(pipeline.schema.clone(), None, first));
-    infer(pipeline, &schemas, inputs)?;
+    infer(agent, pipeline, &schemas, inputs)?;
     let batch = BatchContext {
         pipeline: "direct".into(),
         journal: JournalId(1),
@@ -70,26 +70,57 @@ fn write(
     })
 }
 
-/// The first pass is part of landing anything, so it is paid for here too.
+/// The first pass is part of landing anything, so it is paid for here too, by the same threads.
 fn infer(
+    agent: &AgentSettings,
     pipeline: &PipelineSettings,
     schemas: &SchemaRegistry,
     inputs: &[String],
 ) -> Result<(), Failure> {
+    let next = AtomicUsize::new(0);
+    let mut parts = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..agent.lanes.max(1))
+            .map(|_| scope.spawn(|| observe(pipeline, inputs, &next)))
+            .collect();
+        threads
+            .into_iter()
+            .try_fold(Vec::new(), |mut parts, thread| {
+                parts.extend(thread.join().expect("a sampling thread")?);
+                Ok::<_, Failure>(parts)
+            })
+    })?;
+    parts.sort_by_key(|(number, _)| *number);
     let mut inference = Inference::new(&pipeline.schema);
-    for (number, input) in inputs.iter().enumerate() {
-        let context = context(pipeline, number)?;
-        let mut pieces = Pieces::open(input, number)?;
-        let before = inference.records();
-        while let Some((segment, bytes)) = pieces.next()? {
-            inference.observe(&context, &segment, &bytes);
-            if inference.records() - before >= 100_000 || segment.to >= 64 << 20 {
-                break;
-            }
-        }
+    for (_, part) in parts {
+        inference.merge(part);
     }
     schemas.extend(|schema| inference.finish(schema));
     Ok(())
+}
+
+/// What the beginnings of inputs hold, as long as there is a next one.
+fn observe(
+    pipeline: &PipelineSettings,
+    inputs: &[String],
+    next: &AtomicUsize,
+) -> Result<Vec<(usize, Inference)>, Failure> {
+    let mut parts = Vec::new();
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(input) = inputs.get(number) else {
+            return Ok(parts);
+        };
+        let mut inference = Inference::new(&pipeline.schema);
+        let context = context(pipeline, number)?;
+        let mut pieces = Pieces::open(input, number)?;
+        while let Some((segment, bytes)) = pieces.next()? {
+            inference.observe(&context, &segment, &bytes);
+            if inference.records() >= 100_000 || segment.to >= 64 << 20 {
+                break;
+            }
+        }
+        parts.push((number, inference));
+    }
 }
 
 /// Writes inputs as long as there is a next one, then syncs what it made.
@@ -113,7 +144,7 @@ fn fill(
                 context: Arc::clone(&context),
                 row: Arc::clone(&row),
                 segment,
-                bytes: Arc::new(bytes),
+                bytes: Arc::new(bytes.into()),
                 end: None,
             })?;
         }

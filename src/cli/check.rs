@@ -354,7 +354,7 @@ fn segment_data(context: &FileContext, segment: &Segment, bytes: &[u8]) -> Segme
             0,
         )),
         segment: segment.clone(),
-        bytes: Arc::new(bytes.to_vec()),
+        bytes: Arc::new(bytes.to_vec().into()),
         end: None,
     }
 }

@@ -11,6 +11,7 @@
 //! The next batch is encoded while the last one lands; one more waits between them, so staging is bounded by three
 //! batches. Batches commit in the order in which they were staged.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,12 +25,14 @@ use super::registrar::Signal;
 use super::{Halt, Pipeline, Started};
 use crate::channel::{Channel, Received, SegmentData, SourceEvent};
 use crate::crash;
+use crate::format::decode::Inference;
+use crate::format::{Compression, FileContext};
 use crate::journal::{BatchRow, FileRow, PipelineRow};
 use crate::protocol::{BatchState, RollReason};
 use crate::schema::{Schema, SchemaMode, SchemaRegistry, SchemaSettings};
-use crate::segment::BatchNumber;
+use crate::segment::{BatchNumber, Segment};
 use crate::sink::{BatchContext, OutputFormat, SinkSettings};
-use crate::source::{Backlog, Source};
+use crate::source::{Backlog, Source, Survey};
 use crate::threads::{self, Queue};
 
 /// How an episode ended well.
@@ -340,18 +343,14 @@ fn infer(pipeline: &Pipeline, schemas: &SchemaRegistry, source: &mut Source) -> 
         return Ok(());
     }
     if pipeline.settings.schema.mode == SchemaMode::Infer {
-        let mut inference = crate::format::decode::Inference::new(&pipeline.settings.schema);
+        let first_pass = FirstPass(pipeline);
+        let mut inference = first_pass.begin();
         source
-            .sample(
+            .survey(
                 crate::source::SampleLimits::default(),
-                &mut |context, segment, bytes| {
-                    inference.observe(context, segment, bytes);
-                    if pipeline.stopping() {
-                        std::ops::ControlFlow::Break(())
-                    } else {
-                        std::ops::ControlFlow::Continue(())
-                    }
-                },
+                first_pass.threads(),
+                &first_pass,
+                &mut |part| inference.merge(part),
             )
             .map_err(|e| Halt::NotDone(e.to_string()))?;
         if inference.records() == 0 {
@@ -370,6 +369,41 @@ fn infer(pipeline: &Pipeline, schemas: &SchemaRegistry, source: &mut Source) -> 
     )
     .and_then(|template| template.check(&schema))
     .map_err(Halt::Stopped)
+}
+
+/// Looks at what waits for the first time.
+struct FirstPass<'a>(&'a Pipeline);
+
+impl FirstPass<'_> {
+    /// As many as there will be lanes, whose memory it uses, as far as each may hold a decompressor of the largest window.
+    fn threads(&self) -> usize {
+        const EACH: u64 = 128 << 20;
+        let room = usize::try_from(self.0.memory / EACH).unwrap_or(usize::MAX);
+        self.0.agent.lanes.min(room).max(1)
+    }
+}
+
+impl Survey for FirstPass<'_> {
+    type Part = Inference;
+
+    fn begin(&self) -> Inference {
+        Inference::new(&self.0.settings.schema)
+    }
+
+    fn visit(
+        &self,
+        inference: &mut Inference,
+        context: &FileContext,
+        segment: &Segment,
+        bytes: &[u8],
+    ) -> ControlFlow<()> {
+        inference.observe(context, segment, bytes);
+        if self.0.stopping() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
 }
 
 /// Lands what is staged, batch by batch. Once it fails nothing more is taken.
@@ -479,7 +513,7 @@ impl Coordinator<'_> {
 
     fn take(&mut self, data: SegmentData) -> Result<(), Halt> {
         if self.open.is_none() {
-            self.open = Some(self.open_batch());
+            self.open = Some(self.open_batch(&data));
         }
         let now = self.now();
         let Some(open) = self.open.as_mut() else {
@@ -495,7 +529,7 @@ impl Coordinator<'_> {
         open.add(&facts, lane, now)
     }
 
-    fn open_batch(&self) -> OpenBatch {
+    fn open_batch(&self, first: &SegmentData) -> OpenBatch {
         let context = BatchContext {
             pipeline: self.pipeline.settings.name.clone(),
             journal: self.pipeline.ports.journal.id(),
@@ -507,12 +541,17 @@ impl Coordinator<'_> {
             numbers: Arc::default(),
         };
         self.pipeline.tally.waits_for("");
-        OpenBatch::new(context, self.now(), self.active_lanes())
+        OpenBatch::new(context, self.now(), self.active_lanes(first))
     }
 
     /// One lane more for each share of the backlog that fills a good part of a file in every partition.
-    fn active_lanes(&self) -> usize {
-        let backlog = self.backlog_bytes();
+    fn active_lanes(&self, first: &SegmentData) -> usize {
+        // What logs come to, more or less; the backlog is what stands on disk.
+        const UNPACKED: u64 = 5;
+        let backlog = match first.context.settings.compression {
+            Compression::None => self.backlog_bytes(),
+            _ => self.backlog_bytes().saturating_mul(UNPACKED),
+        };
         let sink = &self.committer.sink;
         let per_lane = (sink.data_file_bytes / 4).max(1 << 20) as f64
             * self.partitions.max(1) as f64

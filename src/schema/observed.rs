@@ -116,6 +116,19 @@ impl Observed {
         self.element.get_or_insert_with(Box::default)
     }
 
+    /// Takes in what was seen of later values; new keys follow, as far as `left` allows.
+    pub fn merge(&mut self, later: Self, left: &mut usize) {
+        self.see(later.kinds);
+        for (near, (key, seen)) in later.fields.into_iter().enumerate() {
+            if let Some((_, field)) = self.field(&key, near, left) {
+                field.merge(seen, left);
+            }
+        }
+        if let Some(element) = later.element {
+            self.element().merge(*element, left);
+        }
+    }
+
     /// What was seen inside arrays, if anything was.
     pub fn known_element(&self) -> Option<&Self> {
         self.element.as_deref()

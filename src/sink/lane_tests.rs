@@ -145,7 +145,7 @@ fn segment(name: &str, from: u64, text: &str) -> SegmentData {
             last: false,
             digest: Digest::of(text.as_bytes()),
         },
-        bytes: Arc::new(text.as_bytes().to_vec()),
+        bytes: Arc::new(text.as_bytes().to_vec().into()),
         end: None,
     }
 }

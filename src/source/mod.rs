@@ -42,7 +42,7 @@ pub use backlog::Backlog;
 pub use error::SourceError;
 pub use intake::fingerprint_now;
 pub use run::Source;
-pub use sample::{SampleLimits, Visit};
+pub use sample::{SampleLimits, Survey, Visit};
 pub use segment_reader::{ReadError, SegmentReader};
 pub use verify::verify_beginning;
 

@@ -110,6 +110,6 @@ fn put_of(data: &SegmentData) -> PutRequest {
     PutRequest {
         file,
         segment: data.segment.clone(),
-        payload: Vec::clone(&data.bytes),
+        payload: data.bytes.to_vec(),
     }
 }

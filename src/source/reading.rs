@@ -13,7 +13,7 @@ use super::stream::Stream;
 use crate::channel::FileEnd;
 use crate::crash;
 use crate::format::decompress::Fault;
-use crate::format::frame::{Framed, Framer, is_cut};
+use crate::format::frame::{Framed, Framer, SegmentBytes, is_cut};
 use crate::format::{CsvSettings, InputFormat, ReadingSettings};
 use crate::segment::{Digest, FileStat, Segment};
 
@@ -184,7 +184,7 @@ impl FileReading {
             line: self.framer.line(),
             records: 0,
             digest: Digest::of(&[]),
-            bytes: Vec::new(),
+            bytes: SegmentBytes::default(),
         }
     }
 

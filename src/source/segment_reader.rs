@@ -126,7 +126,7 @@ impl SegmentReader {
             context,
             row: Arc::clone(row),
             segment: segment.clone(),
-            bytes: Arc::new(bytes),
+            bytes: Arc::new(bytes.into()),
             end,
         })
     }

@@ -69,9 +69,9 @@ pub fn hold(input: &[u8]) {
         assert_eq!(segment.digest, Digest::of(bytes));
         let length = segment.to - segment.from;
         if is_cut(length, segment.records, record_bytes_max) {
-            assert_eq!(segment.bytes, bytes[..bytes.len().min(CUT_BYTES)]);
+            assert_eq!(segment.bytes[..], bytes[..bytes.len().min(CUT_BYTES)]);
         } else {
-            assert_eq!(segment.bytes, bytes);
+            assert_eq!(&segment.bytes[..], bytes);
             assert!(length <= settings.segment_bytes as u64 || segment.records <= 1);
         }
         line += newlines(bytes);

@@ -134,6 +134,12 @@ impl Inference {
         self.records += 1;
     }
 
+    /// Takes in what another saw of later records.
+    pub fn merge(&mut self, later: Self) {
+        self.top.merge(later.top, &mut self.left);
+        self.records += later.records;
+    }
+
     /// Records that were looked at.
     #[must_use]
     pub fn records(&self) -> u64 {

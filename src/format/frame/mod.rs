@@ -22,11 +22,14 @@
 //!   blanks, `,` and `]`.
 //! - A torn stream ends at its last whole unit; what stands after it is dropped.
 
+mod bytes;
 mod csv;
 mod json;
 mod lines;
 
 use std::collections::VecDeque;
+
+pub use bytes::SegmentBytes;
 
 use super::{InputFormat, ReadingSettings};
 use crate::segment::{Digest, Digester};
@@ -68,7 +71,7 @@ pub struct Framed {
     pub records: u64,
     pub digest: Digest,
     /// All of `[from, to)`, or the first [`CUT_BYTES`] where [`is_cut`].
-    pub bytes: Vec<u8>,
+    pub bytes: SegmentBytes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,7 +197,7 @@ impl Framer {
             unit_bytes_max: unit_bytes_max(settings.record_bytes_max),
             resume,
             misframed: false,
-            buffer: Vec::with_capacity(capacity),
+            buffer: SegmentBytes::buffer(capacity),
             from: 0,
             line: 1,
             records: 0,
@@ -393,7 +396,7 @@ impl Framer {
             line: long.line,
             records: 1,
             digest: long.digester.digest(),
-            bytes: long.kept,
+            bytes: long.kept.into(),
         });
         self.from = long.from + long.length;
         self.line = long.line + long.newlines;
@@ -423,7 +426,7 @@ impl Framer {
     /// Ends the segment in progress at `end` of the buffer.
     fn close(&mut self, end: usize) {
         let rest = &self.buffer[end..];
-        let mut buffer = Vec::with_capacity(if rest.is_empty() && self.capacity == 0 {
+        let mut buffer = SegmentBytes::buffer(if rest.is_empty() && self.capacity == 0 {
             0
         } else {
             self.capacity.max(rest.len())
@@ -431,7 +434,7 @@ impl Framer {
         buffer.extend_from_slice(rest);
         let mut bytes = std::mem::replace(&mut self.buffer, buffer);
         bytes.truncate(end);
-        if bytes.capacity() - bytes.len() > bytes.len() / 4 {
+        if bytes.capacity() / 2 > bytes.len() {
             bytes.shrink_to_fit();
         }
         let framed = Framed {
@@ -440,7 +443,7 @@ impl Framer {
             line: self.line,
             records: self.records,
             digest: Digest::of(&bytes),
-            bytes,
+            bytes: bytes.into(),
         };
         self.from = framed.to;
         self.line += newlines(&framed.bytes);

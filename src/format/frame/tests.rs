@@ -81,9 +81,9 @@ fn check(settings: &ReadingSettings, stream: &[u8], segments: &[Framed], segment
         at = s.to;
         let length = s.to - s.from;
         if is_cut(length, s.records, settings.record_bytes_max) {
-            assert_eq!(s.bytes, bytes[..bytes.len().min(CUT_BYTES)]);
+            assert_eq!(s.bytes[..], bytes[..bytes.len().min(CUT_BYTES)]);
         } else {
-            assert_eq!(s.bytes, bytes);
+            assert_eq!(&s.bytes[..], bytes);
             assert!(length <= segment_bytes as u64 || s.records <= 1);
         }
     }

@@ -3,9 +3,10 @@ use std::io::Write;
 use std::sync::atomic::Ordering;
 
 use super::super::testing::{Rig, Told, path};
-use super::super::{Again, ReadError, SampleLimits};
+use super::super::{Again, ReadError, SampleLimits, Survey};
 use super::*;
-use crate::format::InputFormat;
+use crate::format::{FileContext, InputFormat};
+use crate::segment::Segment;
 use crate::spool::Retire;
 
 fn gzip(plain: &[u8]) -> Vec<u8> {
@@ -723,6 +724,68 @@ fn a_sample_shows_what_waits_and_changes_nothing() {
             .count(),
         2
     );
+}
+
+/// Paths and records.
+struct Seen;
+
+impl Survey for Seen {
+    type Part = Vec<(String, u64)>;
+
+    fn begin(&self) -> Self::Part {
+        Vec::new()
+    }
+
+    fn visit(
+        &self,
+        part: &mut Self::Part,
+        context: &FileContext,
+        segment: &Segment,
+        _bytes: &[u8],
+    ) -> ControlFlow<()> {
+        part.push((context.path.to_string(), segment.records));
+        if context.path.as_bytes() == b"stop" {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn several_threads_sample_what_one_does_and_in_its_order() {
+    let rig = Rig::new();
+    for name in ["a", "b", "c"] {
+        rig.spool.write(name, big().as_bytes());
+        rig.spool.write(&format!("{name}-small"), b"{}\n{}\n");
+    }
+    let mut source = rig.source();
+    let mut survey = |threads: usize, limits: SampleLimits| {
+        let (mut all, mut parts) = (Vec::new(), 0);
+        source
+            .survey(limits, threads, &Seen, &mut |part| {
+                all.extend(part);
+                parts += 1;
+            })
+            .unwrap();
+        (all, parts)
+    };
+    let whole = SampleLimits {
+        records: u64::MAX,
+        ..SampleLimits::default()
+    };
+    let (one, parts) = survey(1, whole);
+    assert!(parts > 1, "there is something to share");
+    assert_eq!(one.iter().map(|seen| seen.1).sum::<u64>(), 1_200_006);
+    assert_eq!(survey(3, whole), (one, parts));
+    let tiny = SampleLimits {
+        bytes_in_all: 1,
+        ..SampleLimits::default()
+    };
+    assert!((1..=3).contains(&survey(3, tiny).0.len()));
+    rig.spool.write("stop", b"{}\n");
+    rig.spool.write("stopped", b"{}\n");
+    let (all, _) = survey(1, whole);
+    assert!(all.iter().all(|seen| seen.0 != "stopped"));
 }
 
 #[test]

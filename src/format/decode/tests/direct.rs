@@ -199,6 +199,29 @@ proptest! {
         });
         prop_assert_eq!(&inferred[0], &inferred[1]);
     }
+
+    #[test]
+    fn a_schema_is_inferred_alike_by_one_and_by_several_that_are_merged(segments in segments()) {
+        let settings = settings();
+        let observe = |inference: &mut Inference, lines: &[String]| {
+            let bytes = lines.join("\n").into_bytes();
+            inference.observe(&context(InputFormat::Ndjson), &segment(0, &bytes), &bytes);
+        };
+        let finish = |inference: &Inference| {
+            let mut schema = first_schema(&settings);
+            inference.finish(&mut schema);
+            (columns(&schema), inference.records())
+        };
+        let mut whole = Inference::new(&settings);
+        let mut merged = Inference::new(&settings);
+        for lines in &segments {
+            observe(&mut whole, lines);
+            let mut part = Inference::new(&settings);
+            observe(&mut part, lines);
+            merged.merge(part);
+        }
+        prop_assert_eq!(finish(&merged), finish(&whole));
+    }
 }
 
 #[test]
