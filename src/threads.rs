@@ -303,16 +303,19 @@ pub struct Scope<'scope, 'env> {
 }
 
 impl<'scope> Scope<'scope, '_> {
+    /// # Panics
+    /// The system has no room for one more.
     pub fn spawn<T: Send + 'scope>(
         &self,
         name: &str,
         body: impl FnOnce() -> T + Send + 'scope,
     ) -> Scoped<'scope, T> {
         let (body, ended) = taking_turns(name, body);
-        Scoped {
-            handle: self.inner.spawn(body),
-            ended,
-        }
+        let named = std::thread::Builder::new().name(name.to_owned());
+        let handle = named
+            .spawn_scoped(self.inner, body)
+            .unwrap_or_else(|e| panic!("start the thread `{name}`: {e}"));
+        Scoped { handle, ended }
     }
 }
 

@@ -90,23 +90,14 @@ impl RawInput {
         self.at = 0;
         let had = self.buffer.len();
         self.buffer.resize(had + RAW_BYTES, 0);
-        let mut got = 0;
-        while got < RAW_BYTES {
-            match self.inner.read(&mut self.buffer[had + got..]) {
-                Ok(0) => {
-                    self.ended = true;
-                    break;
-                }
-                Ok(n) => got += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    self.buffer.truncate(had);
-                    self.failed = Some(io::Error::new(e.kind(), e.to_string()));
-                    return Err(e);
-                }
-            }
-        }
+        let read = read_full(&mut self.inner, &mut self.buffer[had..]);
+        let got = *read.as_ref().unwrap_or(&0);
         self.buffer.truncate(had + got);
+        if let Err(e) = read {
+            self.failed = Some(io::Error::new(e.kind(), e.to_string()));
+            return Err(e);
+        }
+        self.ended = got < RAW_BYTES;
         if let Some(digester) = &mut self.digester {
             digester.update(&self.buffer[had..]);
         }
@@ -128,6 +119,31 @@ impl RawInput {
         let from = std::mem::replace(&mut self.at, self.buffer.len());
         self.consumed += (self.at - from) as u64;
         Ok(&self.buffer[from..])
+    }
+
+    /// Takes the next bytes, up to `most`, to the end of `out`; none: the end.
+    fn append(&mut self, out: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let had = out.len();
+        if self.at < self.buffer.len() || self.ended {
+            let n = (self.buffer.len() - self.at).min(most);
+            out.extend_from_slice(&self.buffer[self.at..self.at + n]);
+            self.consume(n);
+            return Ok(n);
+        }
+        out.resize(had + most, 0);
+        let read = read_full(&mut self.inner, &mut out[had..]);
+        let got = *read.as_ref().unwrap_or(&0);
+        out.truncate(had + got);
+        if let Err(e) = read {
+            self.failed = Some(io::Error::new(e.kind(), e.to_string()));
+            return Err(e);
+        }
+        self.ended = got < most;
+        if let Some(digester) = &mut self.digester {
+            digester.update(&out[had..]);
+        }
+        self.consumed += got as u64;
+        Ok(got)
     }
 
     /// Skips `n` bytes; false if the file ends before.
@@ -152,6 +168,20 @@ impl RawInput {
         while !self.take()?.is_empty() {}
         Ok(self.digester.as_ref().map(Digester::digest))
     }
+}
+
+/// Reads until `out` is full or there is no more.
+fn read_full(inner: &mut dyn Read, out: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    while got < out.len() {
+        match inner.read(&mut out[got..]) {
+            Ok(0) => break,
+            Ok(n) => got += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(got)
 }
 
 impl Read for RawInput {
@@ -267,9 +297,32 @@ impl Decompressor {
                 Some(Stage::Ended(_)) | None => return Ok(&[]),
                 Some(Stage::Between(_)) => self.begin_stream()?,
                 Some(_) => {
-                    let n = self.read_stream()?;
+                    let mut out = std::mem::take(&mut self.out);
+                    out.clear();
+                    let read = self.read_stream(&mut out);
+                    self.out = out;
+                    if read? > 0 {
+                        return Ok(&self.out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// As [`Self::fill`], to the end of `out`: `most` bytes at most of a file that is not compressed.
+    ///
+    /// # Errors
+    /// As [`Self::fill`].
+    pub fn append(&mut self, out: &mut Vec<u8>, most: usize) -> Result<usize, Fault> {
+        loop {
+            match self.stage.as_mut() {
+                Some(Stage::Plain(raw)) => return raw.append(out, most).map_err(Fault::Io),
+                Some(Stage::Ended(_)) | None => return Ok(0),
+                Some(Stage::Between(_)) => self.begin_stream()?,
+                Some(_) => {
+                    let n = self.read_stream(out)?;
                     if n > 0 {
-                        return Ok(&self.out[..n]);
+                        return Ok(n);
                     }
                 }
             }
@@ -292,20 +345,22 @@ impl Decompressor {
         self.stage.take().map(Stage::into_raw)
     }
 
-    /// Decodes once; at the end of the stream, 0 and the stage is `Between`.
-    fn read_stream(&mut self) -> Result<usize, Fault> {
-        self.out.resize(OUT_BYTES, 0);
+    /// Decodes once, to the end of `out`; at the end of the stream, 0 and the stage is `Between`.
+    fn read_stream(&mut self, out: &mut Vec<u8>) -> Result<usize, Fault> {
+        let had = out.len();
+        out.resize(had + OUT_BYTES, 0);
         let read = match self.stage.as_mut() {
-            Some(stage) => stage.read(&mut self.out),
+            Some(stage) => stage.read(&mut out[had..]),
             None => Ok(0),
         };
+        out.truncate(had + *read.as_ref().unwrap_or(&0));
         match read {
             Ok(0) => {
                 self.stage = self.take_raw().map(Stage::Between);
                 Ok(0)
             }
             Ok(n) => Ok(n),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.read_stream(),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.read_stream(out),
             Err(e) => Err(self.fault(&e)),
         }
     }

@@ -121,12 +121,16 @@ impl FileReading {
     }
 
     fn read_on(&mut self) -> Result<(), ReadFault> {
-        match self.stream.fill() {
-            Ok([]) => {
+        let stream = &mut self.stream;
+        match self
+            .framer
+            .append(|buffer, most| stream.append(buffer, most))
+        {
+            Ok(0) => {
                 self.framer.finish(false);
                 self.read_all = true;
             }
-            Ok(chunk) => self.framer.push(chunk),
+            Ok(_) => {}
             Err(Fault::Torn(reason)) => {
                 self.framer.finish(true);
                 self.torn = Some(reason);

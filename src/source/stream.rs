@@ -87,36 +87,51 @@ impl Stream {
 
     /// The next decoded bytes; none: the end, and all of it was whole.
     pub(super) fn fill(&mut self) -> Result<&[u8], Fault> {
-        match self.state {
-            State::Ended => return Ok(&[]),
-            State::Over => {
-                return Err(Fault::Torn(format!(
-                    "it decodes to more than decoded_bytes_max = {} bytes",
-                    self.decoded_max
-                )));
-            }
-            State::Goes => {}
+        if !self.goes()? {
+            return Ok(&[]);
         }
         let chunk = match &mut self.transcoder {
             None => self.decompressor.fill()?,
             Some(transcoder) => transcode(&mut self.decompressor, transcoder)?,
         };
-        if chunk.is_empty() {
-            self.state = State::Ended;
+        let (state, length) = admit(self.decoded_max - self.decoded, chunk.len());
+        self.state = state;
+        self.decoded += length as u64;
+        if length == 0 && state == State::Over {
+            return Err(over(self.decoded_max));
         }
-        let room = self.decoded_max - self.decoded;
-        if chunk.len() as u64 > room {
-            self.state = State::Over;
+        Ok(&chunk[..length])
+    }
+
+    /// As [`Self::fill`], to the end of `out`; `most` bytes, more or less. None: the end.
+    pub(super) fn append(&mut self, out: &mut Vec<u8>, most: usize) -> Result<usize, Fault> {
+        if self.transcoder.is_some() {
+            let chunk = self.fill()?;
+            out.extend_from_slice(chunk);
+            return Ok(chunk.len());
         }
-        let chunk = &chunk[..chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
-        self.decoded += chunk.len() as u64;
-        if chunk.is_empty() && self.state == State::Over {
-            return Err(Fault::Torn(format!(
-                "it decodes to more than decoded_bytes_max = {} bytes",
-                self.decoded_max
-            )));
+        if !self.goes()? {
+            return Ok(0);
         }
-        Ok(chunk)
+        let had = out.len();
+        let read = self.decompressor.append(out, most)?;
+        let (state, length) = admit(self.decoded_max - self.decoded, read);
+        out.truncate(had + length);
+        self.state = state;
+        self.decoded += length as u64;
+        if length == 0 && state == State::Over {
+            return Err(over(self.decoded_max));
+        }
+        Ok(length)
+    }
+
+    /// Whether there may be more.
+    fn goes(&self) -> Result<bool, Fault> {
+        match self.state {
+            State::Ended => Ok(false),
+            State::Over => Err(over(self.decoded_max)),
+            State::Goes => Ok(true),
+        }
     }
 
     /// Reads what is left of the file and says its fingerprint.
@@ -128,6 +143,23 @@ impl Stream {
     pub(super) fn stat(&self) -> io::Result<FileStat> {
         self.file.stat()
     }
+}
+
+/// How many of the bytes read may be handed out, where `room` is left for them, and what that makes of the stream.
+fn admit(room: u64, read: usize) -> (State, usize) {
+    let length = read.min(usize::try_from(room).unwrap_or(usize::MAX));
+    let state = match read {
+        0 => State::Ended,
+        read if read > length => State::Over,
+        _ => State::Goes,
+    };
+    (state, length)
+}
+
+fn over(decoded_max: u64) -> Fault {
+    Fault::Torn(format!(
+        "it decodes to more than decoded_bytes_max = {decoded_max} bytes"
+    ))
 }
 
 /// The next non-empty piece of UTF-8, or nothing at the end.

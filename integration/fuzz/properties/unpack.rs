@@ -41,12 +41,25 @@ pub struct Unpacked {
 /// Where reading fails, which memory cannot.
 #[must_use]
 pub fn unpack(raw: RawInput, asked: Compression) -> Unpacked {
+    unpack_by(raw, asked, |decompressor, bytes| {
+        let chunk = decompressor.fill()?;
+        bytes.extend_from_slice(chunk);
+        Ok(chunk.len())
+    })
+}
+
+/// `read` takes what comes next to the end of the bytes, and says how much it was.
+fn unpack_by(
+    raw: RawInput,
+    asked: Compression,
+    mut read: impl FnMut(&mut Decompressor, &mut Vec<u8>) -> Result<usize, Fault>,
+) -> Unpacked {
     let mut decompressor = Decompressor::new(raw, asked);
     let mut bytes = Vec::new();
     let end = loop {
-        match decompressor.fill() {
-            Ok([]) => break End::Whole,
-            Ok(chunk) => bytes.extend_from_slice(chunk),
+        match read(&mut decompressor, &mut bytes) {
+            Ok(0) => break End::Whole,
+            Ok(_) => {}
             Err(Fault::Torn(reason)) => break End::Torn(reason),
             Err(Fault::Io(error)) => panic!("memory cannot be read: {error}"),
         }
@@ -94,6 +107,15 @@ pub fn hold(input: &[u8]) {
     };
     let streamed = unpack(RawInput::new(Box::new(dribble), true), asked);
     assert_eq!(whole, streamed);
+    let most = 1 + usize::from(file.first().copied().unwrap_or_default());
+    let small = unpack_by(
+        RawInput::new(Box::new(io::Cursor::new(file.to_vec())), true),
+        asked,
+        |decompressor, bytes| decompressor.append(bytes, most),
+    );
+    if whole.end != End::More {
+        assert_eq!(whole, small);
+    }
     assert_eq!(whole.fingerprint, Some(Digest::of(file)));
     if whole.compression == Compression::None && whole.end == End::Whole {
         assert_eq!(whole.bytes, file);

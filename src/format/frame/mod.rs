@@ -36,6 +36,11 @@ use crate::segment::{Digest, Digester};
 
 /// A segment ends before the unit that would take it beyond this.
 pub const SEGMENT_BYTES: usize = 1 << 20;
+/// Bytes read at once: into what the processor's cache holds.
+const READ_MAX: usize = 256 << 10;
+const READ_MIN: usize = 64 << 10;
+/// Bytes read beyond a segment's end to see it.
+const BEYOND: usize = 16 << 10;
 /// How much of a record longer than `record_bytes_max` is handed out.
 pub const CUT_BYTES: usize = 64 << 10;
 /// The mark that UTF-8 files may begin with; it belongs to the first unit.
@@ -164,6 +169,8 @@ pub struct Framer {
     from: u64,
     line: u64,
     records: u64,
+    /// Records, and units that are none.
+    units: u64,
     /// Index in `buffer` where the unit in progress begins, and up to where it was scanned.
     unit: usize,
     scanned: usize,
@@ -201,6 +208,7 @@ impl Framer {
             from: 0,
             line: 1,
             records: 0,
+            units: 0,
             unit: 0,
             scanned: 0,
             long: None,
@@ -240,6 +248,28 @@ impl Framer {
     /// The next bytes of the stream.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
+        self.pushed();
+    }
+
+    /// The next bytes of the stream, which `read` puts at the end of its buffer, up to about as many as it is told. Answers what
+    /// it did: how many; none is for the caller to [finish](Self::finish).
+    ///
+    /// # Errors
+    /// Those of `read`, which added nothing then.
+    pub fn append<E>(
+        &mut self,
+        read: impl FnOnce(&mut Vec<u8>, usize) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        // Just beyond the segment's end, so that little of the next one has to be moved.
+        let most = (self.segment_bytes + BEYOND)
+            .saturating_sub(self.buffer.len())
+            .clamp(READ_MIN, READ_MAX);
+        let read = read(&mut self.buffer, most)?;
+        self.pushed();
+        Ok(read)
+    }
+
+    fn pushed(&mut self) {
         if self.at_start {
             if self.buffer.len() < BOM.len() && BOM.starts_with(&self.buffer) {
                 return;
@@ -412,6 +442,7 @@ impl Framer {
             self.close(self.unit);
         }
         self.unit = self.scanned;
+        self.units += 1;
         self.records += records_of(kind);
         if self.from < self.resume {
             let end = self.from + self.unit as u64;
@@ -446,11 +477,25 @@ impl Framer {
             bytes: bytes.into(),
         };
         self.from = framed.to;
-        self.line += newlines(&framed.bytes);
+        self.line += self.newlines(&framed.bytes);
+        self.units = 0;
         self.records = 0;
         self.unit = self.unit.saturating_sub(end);
         self.scanned = self.scanned.saturating_sub(end);
         self.emit(framed);
+    }
+
+    /// Of the segment in progress, whose bytes these are.
+    fn newlines(&self, bytes: &[u8]) -> u64 {
+        match self.scanner {
+            // Each unit has one at its end, but perhaps the last of the stream.
+            Scanner::Lines(_) => {
+                let counted = self.units - u64::from(bytes.last() != Some(&b'\n'));
+                debug_assert_eq!(counted, newlines(bytes));
+                counted
+            }
+            _ => newlines(bytes),
+        }
     }
 
     fn emit(&mut self, framed: Framed) {
