@@ -179,6 +179,9 @@ pub struct Framer {
     header: Option<Vec<u8>>,
     capacity: usize,
     ready: VecDeque<Framed>,
+    /// For tests that hold the two ways against each other.
+    #[cfg(test)]
+    only_scan: bool,
 }
 
 impl Framer {
@@ -216,6 +219,8 @@ impl Framer {
             header: None,
             capacity,
             ready: VecDeque::new(),
+            #[cfg(test)]
+            only_scan: false,
         }
     }
 
@@ -269,6 +274,54 @@ impl Framer {
         Ok(read)
     }
 
+    /// Closes segments of lines without looking at each line, as long as that gives what scanning would. `true`: what is left is
+    /// less than a segment, and is not scanned yet.
+    fn close_lines(&mut self) -> bool {
+        if !self.may_close_lines() {
+            return false;
+        }
+        // From the unit's beginning, here and wherever scanning may go on below.
+        self.scanned = self.unit;
+        if let Scanner::Lines(scanner) = &mut self.scanner {
+            scanner.begin();
+        }
+        while self.buffer.len() > self.segment_bytes {
+            // The unit that would take the segment beyond its size is there, if only its first byte.
+            let Some((end, units)) = self.whole_lines() else {
+                return false;
+            };
+            self.units += units;
+            self.records += units;
+            (self.unit, self.scanned) = (end, end);
+            self.close(end);
+        }
+        true
+    }
+
+    /// No unit of a segment can be too long, none need end at `resume`, and what was scanned of the last one is cheap to scan again.
+    fn may_close_lines(&self) -> bool {
+        #[cfg(test)]
+        if self.only_scan {
+            return false;
+        }
+        matches!(self.scanner, Scanner::Lines(_))
+            && self.long.is_none()
+            && self.from >= self.resume
+            && self.unit_bytes_max >= self.segment_bytes as u64
+            && self.scanned - self.unit <= self.segment_bytes
+            && !(self.from == 0 && self.buffer.starts_with(BOM))
+    }
+
+    /// Where the last line that fits into the segment ends, and how many more it then has, each of which is a record.
+    fn whole_lines(&self) -> Option<(usize, u64)> {
+        let Scanner::Lines(scanner) = &self.scanner else {
+            return None;
+        };
+        let lines = self.buffer.get(self.unit..self.segment_bytes)?;
+        let length = memchr::memrchr(b'\n', lines)? + 1;
+        Some((self.unit + length, scanner.records(&lines[..length])?))
+    }
+
     fn pushed(&mut self) {
         if self.at_start {
             if self.buffer.len() < BOM.len() && BOM.starts_with(&self.buffer) {
@@ -276,15 +329,17 @@ impl Framer {
             }
             self.skip_mark();
         }
-        self.scan();
+        if !self.close_lines() {
+            self.scan();
+        }
     }
 
     /// The end of the stream. `torn`: what follows the last whole unit is not to be trusted and is dropped.
     pub fn finish(&mut self, torn: bool) {
         if self.at_start {
             self.skip_mark();
-            self.scan();
         }
+        self.scan();
         if torn {
             self.long = None;
             self.buffer.truncate(self.unit);

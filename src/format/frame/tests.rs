@@ -38,7 +38,11 @@ fn frame(
     pieces: &[usize],
     torn: bool,
 ) -> Cut {
-    let mut framer = Framer::with_segment_bytes(settings, resume, 0, segment_bytes);
+    let framer = Framer::with_segment_bytes(settings, resume, 0, segment_bytes);
+    frame_by(framer, stream, pieces, torn)
+}
+
+fn frame_by(mut framer: Framer, stream: &[u8], pieces: &[usize], torn: bool) -> Cut {
     let mut segments = Vec::new();
     let mut rest = stream;
     let mut pieces = pieces.iter().cycle();
@@ -126,6 +130,26 @@ fn soup() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(part, 0..60).prop_map(|parts| parts.concat().into_bytes())
 }
 
+/// Mostly whole records; now and then a blank line, a carriage return or a long one.
+fn lines() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        10 => "[a-z]{1,12}",
+        1 => Just(String::new()),
+        1 => Just("\r".to_owned()),
+        1 => Just(" \t".to_owned()),
+        1 => " [a-z]{1,12}",
+        1 => "[a-z]{20,60}",
+    ];
+    let lines = prop::collection::vec(line, 0..60);
+    (lines, any::<bool>()).prop_map(|(lines, ends)| {
+        let mut stream = lines.join("\n");
+        if ends {
+            stream.push('\n');
+        }
+        stream.into_bytes()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
@@ -146,6 +170,25 @@ proptest! {
         let end = whole.segments.last().map_or(0, |s| s.to) as usize;
         prop_assert!(torn || end == stream.len());
         check(&settings, &stream[..end], &whole.segments, segment_bytes);
+    }
+
+    #[test]
+    fn lines_are_framed_alike_with_and_without_a_look_at_each(
+        stream in prop_oneof![soup(), lines()],
+        pieces in prop::collection::vec(1_usize..90, 1..6),
+        format in 0_usize..2,
+        record_bytes_max in prop::sample::select(vec![0_u64, 4, 12, 30]),
+        segment_bytes in prop::sample::select(vec![1_usize, 10, 40, 100]),
+        torn in any::<bool>(),
+    ) {
+        let settings = settings(FORMATS[format], record_bytes_max);
+        let framer = |only_scan| {
+            let mut framer = Framer::with_segment_bytes(&settings, 0, 0, segment_bytes);
+            framer.only_scan = only_scan;
+            frame_by(framer, &stream, &pieces, torn)
+        };
+        let (quick, scanned) = (framer(false), framer(true));
+        prop_assert_eq!(quick.segments, scanned.segments);
     }
 
     #[test]
