@@ -54,6 +54,10 @@ pub(super) struct Slot {
     pub(super) planned: VecDeque<DataFile>,
 }
 
+/// Encoded bytes at which a block (a row group) ends at the latest. Readers take as many of a file at once as they have threads, and
+/// memory that a larger one would take has to be cleared by the system first.
+const BLOCK_BYTES: u64 = 32 << 20;
+
 pub(super) struct OpenFile {
     encoder: Encoder<StagedFile>,
     number: u32,
@@ -161,7 +165,8 @@ impl Files {
             let rows = self.slice(file, row_bytes).min(batch.num_rows() - from);
             file.write(&batch.slice(from, rows), &origins[from..from + rows])?;
             from += rows;
-            if file.encoder.block_memory() > self.block_max {
+            let block = (file.encoder.block_memory(), file.encoder.block_estimate());
+            if block.0 > self.block_max || block.1 >= BLOCK_BYTES {
                 self.end_block(file)?;
             }
             let complete = self.is_complete(file)?;
