@@ -17,6 +17,7 @@ mod peers;
 mod profiles;
 mod proxy;
 mod readers;
+mod retire;
 mod s3;
 mod safety;
 mod support;

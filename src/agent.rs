@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AgentSettings, Config, PipelineSettings};
 use crate::crash;
-use crate::journal::sqlite::SqliteJournal;
+use crate::journal::sqlite::{SqliteJournal, Surroundings, cache_bytes};
 use crate::journal::{Journal, JournalError, Request};
 use crate::lake;
 use crate::pipeline::{Halt, Orders, Pipeline, PipelineReport, Ports, Stop, Tally};
@@ -84,7 +84,11 @@ pub fn open_journal(
     let end = Instant::now() + wait.unwrap_or_default().max(LOOKERS);
     let mut said = false;
     loop {
-        match SqliteJournal::open(&settings.state_dir) {
+        let around = Surroundings {
+            cache_bytes: cache_bytes(settings.memory),
+            ..Surroundings::default()
+        };
+        match SqliteJournal::open_with(&settings.state_dir, around) {
             Err(JournalError::Locked { .. }) if Instant::now() < end => {
                 if !said {
                     info!(state_dir = %settings.state_dir.display(), "waiting for the journal's lock");

@@ -9,8 +9,8 @@ use super::committer::{Committer, data_files, remove_if_there};
 use crate::crash;
 use crate::journal::{BatchRow, FileRow, FileState};
 use crate::protocol::{BatchState, invariant};
-use crate::segment::{Digest, FileStat};
-use crate::spool::{Retire, Retired};
+use crate::segment::{Digest, FileStat, RelativePath};
+use crate::spool::{Retire, Retired, is_of_deleted};
 
 /// Files retired between two fsyncs of the spool and their record in the journal.
 const RETIRE_GROUP: usize = 10_000;
@@ -98,33 +98,30 @@ impl Committer {
         }
         let ids: Vec<_> = gone.iter().map(|row| row.id).collect();
         self.ports.journal.retired(&ids)?;
-        if self.retire == Retire::Delete {
-            for row in gone {
-                if let Some(target) = self.target_of(row) {
-                    self.ports.spool.unlink_target(&target)?;
-                }
+        for row in gone {
+            if let Some(target) = self.target_of(row) {
+                self.ports.spool.unlink_target(&target)?;
             }
         }
         Ok(())
     }
 
-    fn target_of(&self, row: &FileRow) -> Option<crate::segment::RelativePath> {
+    /// The hidden target of a deleted file, which a former `retire` may have left, too.
+    fn target_of(&self, row: &FileRow) -> Option<RelativePath> {
+        let before = row.retire_target.as_ref().filter(|t| is_of_deleted(t));
+        if self.retire != Retire::Delete {
+            return before.cloned();
+        }
         match self.ports.journal.file(row.id) {
-            Ok(Some(row)) => row.retire_target,
-            _ => row.retire_target.clone(),
+            Ok(Some(row)) => row.retire_target.filter(is_of_deleted),
+            _ => before.cloned(),
         }
     }
 
     /// True once the file is out of the way.
     fn retire_one(&self, row: &FileRow) -> Result<bool, Halt> {
         debug_assert!(row.skipped || invariant::may_retire(row.checkpoint, row.decoded));
-        let mut target = if let Some(target) = &row.retire_target {
-            target.clone()
-        } else {
-            let target = self.ports.spool.retire_target(&row.path, 0);
-            self.ports.journal.set_retire_target(row.id, &target)?;
-            target
-        };
+        let mut target = self.recorded_target(row)?;
         for attempt in 1..TARGETS_MAX {
             match self.ports.spool.retire(&row.path, &row.stat, &target)? {
                 Retired::Yes | Retired::Already => return Ok(true),
@@ -152,6 +149,20 @@ impl Committer {
             "retire `{}`: {TARGETS_MAX} files have the names it could get; tidy them up",
             row.path
         )))
+    }
+
+    /// Where the file goes. What was recorded under another `retire` counts only if the file has gone there already.
+    fn recorded_target(&self, row: &FileRow) -> Result<RelativePath, Halt> {
+        let spool = &self.ports.spool;
+        if let Some(target) = &row.retire_target
+            && (spool.gives_target(&row.path, target)
+                || spool.is_retired(&row.path, &row.stat, target)?)
+        {
+            return Ok(target.clone());
+        }
+        let target = spool.retire_target(&row.path, 0);
+        self.ports.journal.set_retire_target(row.id, &target)?;
+        Ok(target)
     }
 
     /// Torn files whose whole records are committed.
@@ -213,12 +224,10 @@ impl Committer {
                 }
             })?;
         for id in retired {
-            let Some(target) = self
-                .ports
-                .journal
-                .file(id)?
-                .and_then(|row| row.retire_target)
-            else {
+            let row = self.ports.journal.file(id)?;
+            let target = row.and_then(|row| row.retire_target);
+            // One that was renamed before `retire` was `delete` stays.
+            let Some(target) = target.filter(is_of_deleted) else {
                 continue;
             };
             if self.ports.spool.stat(&target)?.is_some() {

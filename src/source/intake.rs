@@ -12,6 +12,7 @@
 //! | retired | equal content | `resent` |
 //! | retired | other content | new |
 //! | quarantined | untouched | finish the quarantine; where the spool cannot be written, nothing |
+//! | none | a retired file, at the target that is recorded of it | nothing: `retire` was another one when it was retired |
 //! | none, retired | another file's inode | perhaps that file under a second name: see [`super::renamed`] |
 //! | quarantined | other inode, or back again | quarantine again: an operator releases it |
 //!
@@ -214,7 +215,7 @@ impl Source {
         let Some(target) = &row.retire_target else {
             return Ok(false);
         };
-        match self.spool.is_retired(&row.stat, target) {
+        match self.spool.is_retired(&row.path, &row.stat, target) {
             Ok(retired) => Ok(retired),
             Err(e) if e.unavailable => Err(e.into()),
             Err(e) => {

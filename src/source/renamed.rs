@@ -6,6 +6,7 @@
 //! | a file that is not retired, still under its own name | | another name of it (a hard link): a file of its own, `same_content` decides |
 //! | a file that is not retired (or was set aside half landed) and is gone | untouched, or holds what was journaled | not read: it must get its name back |
 //! | a file that is not retired and is gone | unrelated content | new: the number was used again |
+//! | a retired file, found at the target that was recorded of it | untouched | nothing: `retire` was another one then |
 //! | a retired file that does not stand at its target | untouched | landed under the first name: quarantine |
 //!
 //! Inodes are kept in memory for files that are not retired; of all others a filter says whether the journal is worth a question.
@@ -15,9 +16,9 @@ use std::collections::HashMap;
 use super::error::Stop;
 use super::likeness::Likeness;
 use super::run::Source;
-use super::seen::KnownPaths;
+use super::seen::{KnownPaths, Why, key_of};
 use crate::journal::{FileRow, FileState, KnownFile};
-use crate::segment::{FileId, FileStat};
+use crate::segment::{FileId, FileStat, RelativePath};
 use crate::spool::Found;
 
 /// Inodes kept before those of retired files are dropped.
@@ -146,16 +147,15 @@ impl Source {
         if !self.inodes.identities.may_hold(identity_of(&found.stat)) {
             return Ok(None);
         }
-        let rows = self
-            .journal
-            .files_of_size(&self.pipeline, found.stat.size)?;
-        let Some(row) = rows.into_iter().find(|row| {
-            row.state == FileState::Retired
-                && row.path != found.path
-                && row.stat.untouched(&found.stat)
-        }) else {
+        let Some(row) = self.retired_before(found)? else {
             return Ok(None);
         };
+        // Under another `retire`, which this configuration's names do not tell.
+        if row.retire_target.as_ref() == Some(&found.path) {
+            let key = key_of(&found.path);
+            self.seen.insert(key, found.stat, Why::Settled);
+            return Ok(Some(false));
+        }
         if self.stands_at_target(&row)? {
             return Ok(None);
         }
@@ -164,6 +164,26 @@ impl Source {
             row.path
         );
         self.quarantine_drop(found, &reason).map(Some)
+    }
+
+    /// The retired file of another path that has this identity.
+    fn retired_before(&self, found: &Found) -> Result<Option<FileRow>, Stop> {
+        let is_it = |row: &FileRow| {
+            row.state == FileState::Retired
+                && row.path != found.path
+                && row.stat.untouched(&found.stat)
+        };
+        // One question for a file that was renamed, where those of its size may be a million.
+        if let Some(before) = before_rename(&found.path, &self.settings.spool.retire_suffix)
+            && let Some(row) = self.journal.file_at(&self.pipeline, &before)?
+            && is_it(&row)
+        {
+            return Ok(Some(row));
+        }
+        let rows = self
+            .journal
+            .files_of_size(&self.pipeline, found.stat.size)?;
+        Ok(rows.into_iter().find(is_it))
     }
 
     /// Whether the row's path still leads to this inode.
@@ -217,6 +237,12 @@ impl Source {
         let row = self.journal.file(id)?;
         Ok(row.is_some_and(|row| is_unretired(row.state, row.checkpoint)))
     }
+}
+
+/// What a file with this suffix was called before it was retired, as far as its name tells.
+fn before_rename(path: &RelativePath, suffix: &str) -> Option<RelativePath> {
+    let before = path.as_bytes().strip_suffix(suffix.as_bytes())?;
+    RelativePath::new(before).ok()
 }
 
 #[cfg(test)]

@@ -180,6 +180,21 @@ impl Spool for FakeSpool {
         path(&format!("{file}.COMPLETED"))
     }
 
+    fn gives_target(&self, file: &RelativePath, target: &RelativePath) -> bool {
+        *target == self.retire_target(file, 0)
+    }
+
+    fn is_retired(
+        &self,
+        _path: &RelativePath,
+        stat: &FileStat,
+        target: &RelativePath,
+    ) -> std::result::Result<bool, SpoolError> {
+        Ok(self
+            .stat(target)?
+            .is_some_and(|there| there.untouched(stat)))
+    }
+
     fn retire(
         &self,
         _path: &RelativePath,

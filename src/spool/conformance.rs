@@ -60,6 +60,7 @@ pub fn run(make: Make<'_>, hands: &dyn Hands) {
     a_target_is_never_replaced(make, hands);
     a_file_is_moved_with_its_path(make, hands);
     a_deleted_file_is_hidden_first(make, hands);
+    a_target_of_another_retire_is_the_files_only_where_it_stands(make, hands);
     a_marker_is_retired_with_its_file(make, hands);
     any_name_can_be_retired(make, hands);
     a_quarantined_file_has_its_reason_beside_it(make, hands);
@@ -313,9 +314,9 @@ fn a_file_is_renamed_once(make: Make<'_>, hands: &dyn Hands) {
     let target = spool.retire_target(&a, 0);
     assert_eq!(target, path(b"d/a.COMPLETED"));
     assert_eq!(spool.retire_target(&a, 2), path(b"d/a.COMPLETED.2"));
-    assert!(!spool.is_retired(&stat, &target).unwrap());
+    assert!(!spool.is_retired(&a, &stat, &target).unwrap());
     assert_eq!(spool.retire(&a, &stat, &target).unwrap(), Retired::Yes);
-    assert!(spool.is_retired(&stat, &target).unwrap());
+    assert!(spool.is_retired(&a, &stat, &target).unwrap());
     spool.sync().unwrap();
     assert_eq!(
         hands.read(&settings, b"d/a.COMPLETED").as_deref(),
@@ -414,10 +415,10 @@ fn a_file_is_moved_with_its_path(make: Make<'_>, hands: &dyn Hands) {
     let target = spool.retire_target(&a, 0);
     assert_eq!(target, a);
     assert_eq!(spool.retire_target(&a, 1), path(b"x/y/a.1"));
-    assert!(!spool.is_retired(&stat, &target).unwrap());
+    assert!(!spool.is_retired(&a, &stat, &target).unwrap());
     assert_eq!(spool.retire(&a, &stat, &target).unwrap(), Retired::Yes);
-    assert!(spool.is_retired(&stat, &target).unwrap());
-    assert!(!spool.is_retired(&stat, &path(b"x/y/a.1")).unwrap());
+    assert!(spool.is_retired(&a, &stat, &target).unwrap());
+    assert!(!spool.is_retired(&a, &stat, &path(b"x/y/a.1")).unwrap());
     spool.sync().unwrap();
     assert_eq!(
         hands.read_retired(&settings, b"x/y/a").as_deref(),
@@ -449,6 +450,50 @@ fn a_deleted_file_is_hidden_first(make: Make<'_>, hands: &dyn Hands) {
     hands.drop_file(&settings, b"b", b"1", NOW);
     assert!(spool.unlink_target(&path(b"b")).is_err());
     assert!(hands.read(&settings, b"b").is_some());
+}
+
+/// What was recorded before `retire` was changed.
+fn a_target_of_another_retire_is_the_files_only_where_it_stands(make: Make<'_>, hands: &dyn Hands) {
+    let ways = [Retire::Rename, Retire::Move, Retire::Delete];
+    for (before, after) in ways.iter().flat_map(|b| ways.map(|a| (*b, a))) {
+        let before = SpoolSettings {
+            retire: before,
+            ..hands.settings()
+        };
+        let after = SpoolSettings {
+            retire: after,
+            ..before.clone()
+        };
+        hands.drop_file(&before, b"a", b"1", NOW);
+        let (old, new) = (make(before.clone()), make(after.clone()));
+        let a = path(b"a");
+        let stat = stat_of(&*old, b"a");
+        for attempt in [0, 1, 12] {
+            let target = old.retire_target(&a, attempt);
+            let same = before.retire == after.retire;
+            assert_eq!(new.gives_target(&a, &target), same, "{before:?} {after:?}");
+            assert!(!new.is_retired(&a, &stat, &target).unwrap());
+        }
+        let target = old.retire_target(&a, 0);
+        if before.retire == Retire::Move && after.retire != Retire::Move {
+            // Its own path, below the spool.
+            assert_eq!(
+                new.retire(&a, &stat, &target).unwrap(),
+                Retired::TargetTaken
+            );
+            assert!(hands.read(&after, b"a").is_some());
+            hands.remove(&after, b"a");
+            continue;
+        }
+        assert_eq!(old.retire(&a, &stat, &target).unwrap(), Retired::Yes);
+        assert!(new.is_retired(&a, &stat, &target).unwrap());
+        assert_eq!(new.retire(&a, &stat, &target).unwrap(), Retired::Already);
+        new.sync().unwrap();
+        if before.retire != Retire::Move {
+            assert!(hands.read(&after, target.as_bytes()).is_some());
+            hands.remove(&after, target.as_bytes());
+        }
+    }
 }
 
 fn a_marker_is_retired_with_its_file(make: Make<'_>, hands: &dyn Hands) {

@@ -142,6 +142,15 @@ impl<F: std::ops::Deref<Target: SpooledFile>> Read for FileReader<F> {
     }
 }
 
+/// What hidden targets of deleted files begin with.
+const DELETE_PREFIX: &[u8] = b".lakeward-delete-";
+
+/// Whether this is the hidden name under which a deleted file waits to be unlinked.
+#[must_use]
+pub fn is_of_deleted(target: &RelativePath) -> bool {
+    target.name().starts_with(DELETE_PREFIX)
+}
+
 pub trait Spool: Send + Sync {
     /// Calls `visit` for every file that may be read, in the configured order (`now_ns`: nanoseconds since 1970, for
     /// readiness). One pass over the directory, however many files it holds; memory is bounded by some 50 bytes a file.
@@ -182,16 +191,21 @@ pub trait Spool: Send + Sync {
         target: &RelativePath,
     ) -> Result<Retired, SpoolError>;
 
+    /// Whether [`Spool::retire_target`] gives this file that target, as it is configured now. One that was recorded under another
+    /// `retire` is below the spool, or below a `retire_dir` that nobody knows any more; the latter may be the path itself. Pure.
+    fn gives_target(&self, path: &RelativePath, target: &RelativePath) -> bool;
+
     /// Whether the file of this identity stands at its recorded target, retired by somebody who may not have recorded it yet.
-    /// A look alone; for a target below the spool, unless said otherwise.
+    /// A look alone; a target that is not given any more is looked for below the spool.
     ///
     /// # Errors
     /// A failed look, which is not "no".
-    fn is_retired(&self, stat: &FileStat, target: &RelativePath) -> Result<bool, SpoolError> {
-        Ok(self
-            .stat(target)?
-            .is_some_and(|there| there.untouched(stat)))
-    }
+    fn is_retired(
+        &self,
+        path: &RelativePath,
+        stat: &FileStat,
+        target: &RelativePath,
+    ) -> Result<bool, SpoolError>;
 
     /// Fsyncs every directory touched by [`Spool::retire`] and [`Spool::quarantine`] since the last call.
     ///
@@ -202,7 +216,7 @@ pub trait Spool: Send + Sync {
     /// Unlinks the hidden target of a deleted file, after "retired" was recorded. Absent is fine.
     ///
     /// # Errors
-    /// It may still be there; it is hidden and harmless.
+    /// It may still be there; it is hidden and harmless. Or it is no such name ([`is_of_deleted`]): nothing else is ever removed.
     fn unlink_target(&self, target: &RelativePath) -> Result<(), SpoolError>;
 
     /// Moves a file (if it is still there with this inode) into the quarantine directory, numbered on a clash, and writes

@@ -136,6 +136,7 @@ fn open_sqlite(dir: &Path, clock: &Arc<Standing>) -> SqliteJournal {
     let around = Surroundings {
         clock: Arc::clone(clock) as _,
         id: Some(OWN),
+        ..Surroundings::default()
     };
     SqliteJournal::open_with(dir, around).unwrap()
 }

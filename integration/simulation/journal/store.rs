@@ -71,7 +71,7 @@ impl Disk {
             Self::Memory(store) => Arc::new(FaultyJournal::new(world, store.open(clock, fresh)?)),
             Self::Sqlite(dir) => {
                 let id = Some(fresh);
-                let journal = SqliteJournal::open_with(dir.path(), Surroundings { clock, id })?;
+                let journal = SqliteJournal::open_with(dir.path(), around(clock, id))?;
                 Arc::new(FaultyJournal::new(world, journal))
             }
         })
@@ -92,7 +92,7 @@ impl Disk {
             ))),
             Self::Sqlite(dir) => {
                 let id = Some(fresh);
-                let making = SqliteJournal::rebuild_with(dir.path(), Surroundings { clock, id })?;
+                let making = SqliteJournal::rebuild_with(dir.path(), around(clock, id))?;
                 Rebuild::Sqlite(Box::new(FaultyJournal::new(world, making)))
             }
         })
@@ -107,7 +107,7 @@ impl Disk {
                     return None;
                 }
                 let id = Some(JournalId(0));
-                let journal = SqliteJournal::open_with(dir.path(), Surroundings { clock, id });
+                let journal = SqliteJournal::open_with(dir.path(), around(clock, id));
                 Some(Box::new(journal.expect("a journal between two processes")))
             }
         }
@@ -181,5 +181,13 @@ impl Rebuild {
             Self::Memory(making) => Arc::new(making.finish()?),
             Self::Sqlite(making) => Arc::new(making.finish()?),
         })
+    }
+}
+
+fn around(clock: Arc<dyn Clock>, id: Option<JournalId>) -> Surroundings {
+    Surroundings {
+        clock,
+        id,
+        ..Surroundings::default()
     }
 }

@@ -42,6 +42,7 @@ fn sqlite(directory: &tempfile::TempDir) -> SqliteJournal {
     let around = Surroundings {
         clock: Arc::new(Standing::default()),
         id: Some(OWN),
+        ..Surroundings::default()
     };
     SqliteJournal::open_with(directory.path(), around).unwrap()
 }

@@ -55,7 +55,11 @@ fn connect(place: &Place, flags: OpenFlags) -> rusqlite::Result<Connection> {
 }
 
 /// The one connection that writes.
-pub(super) fn writing(place: &Place, durability: Durability) -> rusqlite::Result<Connection> {
+pub(super) fn writing(
+    place: &Place,
+    durability: Durability,
+    cache_bytes: u64,
+) -> rusqlite::Result<Connection> {
     let conn = connect(place, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // A database that is refused after it was opened keeps its log as it is.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -65,16 +69,22 @@ pub(super) fn writing(place: &Place, durability: Durability) -> rusqlite::Result
         Durability::AtTheEnd => "OFF",
     };
     conn.execute_batch(&format!(
-        "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 2000; PRAGMA journal_size_limit = 8388608; \
-         PRAGMA cache_size = -32768;"
+        "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 2000; PRAGMA journal_size_limit = 8388608;"
     ))?;
+    limit_cache(&conn, cache_bytes)?;
     Ok(conn)
 }
 
-pub(super) fn reading(place: &Place) -> rusqlite::Result<Connection> {
+/// There may be a few of these, so each has a quarter of the writer's cache.
+pub(super) fn reading(place: &Place, cache_bytes: u64) -> rusqlite::Result<Connection> {
     let conn = connect(place, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    conn.execute_batch("PRAGMA cache_size = -8192;")?;
+    limit_cache(&conn, cache_bytes / 4)?;
     Ok(conn)
+}
+
+/// I11 bounded: pages are kept up to so many bytes, however large the database is.
+fn limit_cache(conn: &Connection, bytes: u64) -> rusqlite::Result<()> {
+    conn.execute_batch(&format!("PRAGMA cache_size = -{};", bytes >> 10))
 }
 
 /// A database with the newest schema and this id, closed and complete but for its name.
@@ -272,9 +282,14 @@ pub(super) struct Opened {
 }
 
 /// Opens an existing database for writing: recognized, brought up to date, checked if it was not closed in good order, and marked as in use.
-pub(super) fn open(place: &Place, durability: Durability) -> Result<Opened, Unfit> {
+pub(super) fn open(
+    place: &Place,
+    durability: Durability,
+    cache_bytes: u64,
+) -> Result<Opened, Unfit> {
     peek(place)?;
-    let mut conn = writing(place, durability).map_err(|error| unreadable(place, &error))?;
+    let mut conn =
+        writing(place, durability, cache_bytes).map_err(|error| unreadable(place, &error))?;
     recognize(&conn, place)?;
     let fault = |trouble| unfit(place, trouble);
     let (id, clean) = identity(&conn).map_err(fault)?;
@@ -289,9 +304,9 @@ pub(super) fn open(place: &Place, durability: Durability) -> Result<Opened, Unfi
 }
 
 /// A reading connection for somebody who does not hold the lock; nothing is brought up to date.
-pub(super) fn look(place: &Place) -> Result<Opened, Unfit> {
+pub(super) fn look(place: &Place, cache_bytes: u64) -> Result<Opened, Unfit> {
     refuse_stump(place)?;
-    let conn = reading(place).map_err(|error| unreadable(place, &error))?;
+    let conn = reading(place, cache_bytes).map_err(|error| unreadable(place, &error))?;
     let version = recognize(&conn, place)?;
     let known = MIGRATIONS.len() as u32;
     if version < known {

@@ -72,6 +72,7 @@ pub struct SqliteJournal {
     /// What was said by this process, which the database may not have yet.
     words: Mutex<BTreeMap<String, serde_json::Value>>,
     clock: Arc<dyn Clock>,
+    cache_bytes: u64,
     /// Given up last.
     lock: Option<Lock>,
 }
@@ -82,6 +83,14 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// The id of a journal that has to be made; `None`: 64 random bits.
     pub id: Option<JournalId>,
+    /// Pages of the database that the one connection that writes keeps in memory; those that read keep a quarter of it each.
+    pub cache_bytes: u64,
+}
+
+/// What caches of a journal may take of a process that has `memory`: with four readers an eighth, or 8 MiB.
+#[must_use]
+pub fn cache_bytes(memory: u64) -> u64 {
+    (memory / 16).clamp(4 << 20, 32 << 20)
 }
 
 impl Default for Surroundings {
@@ -89,6 +98,7 @@ impl Default for Surroundings {
         Self {
             clock: Arc::new(SystemClock::default()),
             id: None,
+            cache_bytes: cache_bytes(u64::MAX),
         }
     }
 }
@@ -124,7 +134,7 @@ impl SqliteJournal {
             place.refuse_orphaned_log()?;
             Self::begin(&place, &around)?;
         }
-        Self::resume(place, lock, around.clock)
+        Self::resume(place, lock, around.clock, around.cache_bytes)
     }
 
     /// A first, empty database under its name, durable.
@@ -137,15 +147,16 @@ impl SqliteJournal {
         place.sync_dir()
     }
 
-    fn resume(place: Place, lock: Lock, clock: Arc<dyn Clock>) -> Result<Self> {
-        let opened = database::open(&place, Durability::AtCommit)?;
-        Self::serve(place, Some(lock), clock, opened)
+    fn resume(place: Place, lock: Lock, clock: Arc<dyn Clock>, cache_bytes: u64) -> Result<Self> {
+        let opened = database::open(&place, Durability::AtCommit, cache_bytes)?;
+        Self::serve(place, Some(lock), clock, cache_bytes, opened)
     }
 
     fn serve(
         place: Place,
         lock: Option<Lock>,
         clock: Arc<dyn Clock>,
+        cache_bytes: u64,
         opened: Opened,
     ) -> Result<Self> {
         let poison = Arc::new(Poison::default());
@@ -159,6 +170,7 @@ impl SqliteJournal {
             next_file: AtomicI64::new(opened.file_ids + 1),
             words: Mutex::default(),
             clock,
+            cache_bytes,
             lock,
         })
     }
@@ -182,7 +194,8 @@ impl SqliteJournal {
             return Ok(None);
         }
         place::refuse_network(&place)?;
-        let opened = database::look(&place)?;
+        let cache_bytes = Surroundings::default().cache_bytes;
+        let opened = database::look(&place, cache_bytes)?;
         Ok(Some(Self {
             id: opened.id,
             place,
@@ -192,6 +205,7 @@ impl SqliteJournal {
             next_file: AtomicI64::new(opened.file_ids + 1),
             words: Mutex::default(),
             clock: Arc::new(SystemClock::default()),
+            cache_bytes,
             lock: None,
         }))
     }
@@ -276,7 +290,7 @@ impl SqliteJournal {
         let kept = self.pool().pop();
         let conn = match kept {
             Some(conn) => conn,
-            None => database::reading(&self.place)?,
+            None => database::reading(&self.place, self.cache_bytes)?,
         };
         conn.prepare_cached("BEGIN")?.execute([])?;
         let found = read(&conn);
@@ -314,7 +328,7 @@ impl SqliteJournal {
     /// A row by somebody who does not hold the lock, beside the agent's writes.
     fn ask_from_outside(&self, request: &Request) -> Result<i64> {
         let asked = || -> Done<i64> {
-            let mut conn = database::writing(&self.place, Durability::AtCommit)?;
+            let mut conn = database::writing(&self.place, Durability::AtCommit, self.cache_bytes)?;
             let transaction =
                 conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let id = requests::ask(&transaction, request)?;

@@ -23,6 +23,7 @@ pub struct Rebuilding {
     /// What the old database is kept as; `None` where there is none.
     kept: Option<PathBuf>,
     clock: Arc<dyn Clock>,
+    cache_bytes: u64,
 }
 
 impl Rebuilding {
@@ -33,9 +34,11 @@ impl Rebuilding {
         let lock = Lock::take(&target)?;
         let kept = old_copy(&target)?;
         around.make(&unfinished)?;
-        let clock = around.clock;
-        let opened = database::open(&unfinished, Durability::AtTheEnd)?;
-        let journal = SqliteJournal::serve(unfinished.clone(), None, Arc::clone(&clock), opened)?;
+        let (clock, cache_bytes) = (around.clock, around.cache_bytes);
+        let opened = database::open(&unfinished, Durability::AtTheEnd, cache_bytes)?;
+        let own_clock = Arc::clone(&clock);
+        let journal =
+            SqliteJournal::serve(unfinished.clone(), None, own_clock, cache_bytes, opened)?;
         Ok(Self {
             journal: Some(journal),
             lock: Some(lock),
@@ -43,6 +46,7 @@ impl Rebuilding {
             unfinished,
             kept,
             clock,
+            cache_bytes,
         })
     }
 
@@ -66,7 +70,8 @@ impl Rebuilding {
             Some(lock) => lock,
             None => Lock::take(&self.target)?,
         };
-        SqliteJournal::resume(self.target.clone(), lock, Arc::clone(&self.clock))
+        let clock = Arc::clone(&self.clock);
+        SqliteJournal::resume(self.target.clone(), lock, clock, self.cache_bytes)
     }
 }
 
@@ -98,7 +103,11 @@ fn old_copy(target: &Place) -> Result<Option<PathBuf>> {
     if target.length()?.is_none() {
         return Ok(None);
     }
-    let id = match database::open(target, Durability::AtCommit) {
+    let id = match database::open(
+        target,
+        Durability::AtCommit,
+        Surroundings::default().cache_bytes,
+    ) {
         Ok(opened) => {
             let id = opened.id;
             let closed = database::close(opened.conn);

@@ -188,8 +188,17 @@ impl<F: FileSystem> Spool for LocalSpool<F> {
         self.retire_file(path, stat, target)
     }
 
-    fn is_retired(&self, stat: &FileStat, target: &RelativePath) -> Result<bool, SpoolError> {
-        self.stands_at_target(stat, target)
+    fn gives_target(&self, path: &RelativePath, target: &RelativePath) -> bool {
+        self.names.gives_target(path, target)
+    }
+
+    fn is_retired(
+        &self,
+        path: &RelativePath,
+        stat: &FileStat,
+        target: &RelativePath,
+    ) -> Result<bool, SpoolError> {
+        self.stands_at_target(path, stat, target)
     }
 
     fn sync(&self) -> Result<(), SpoolError> {

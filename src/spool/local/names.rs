@@ -15,13 +15,10 @@ use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::segment::RelativePath;
-use crate::spool::{Retire, SpoolSettings};
+use crate::spool::{DELETE_PREFIX, Retire, SpoolSettings};
 
 /// Linux's limit for one component (`NAME_MAX`), in bytes.
 pub(super) const NAME_BYTES_MAX: usize = 255;
-
-/// What hidden targets of deleted files begin with.
-pub(super) const DELETE_PREFIX: &[u8] = b".lakeward-delete-";
 
 /// Patterns without `/` match the base name, the others the path below the spool.
 #[derive(Debug)]
@@ -171,6 +168,20 @@ impl Names {
             }
             Retire::Keep => path.clone(),
         }
+    }
+
+    /// See [`crate::spool::Spool::gives_target`].
+    pub(super) fn gives_target(&self, path: &RelativePath, target: &RelativePath) -> bool {
+        // A number ends it, if it is not the first.
+        let digits = target.name().rsplit(|b| !b.is_ascii_digit()).next();
+        let attempt = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| digits.parse().ok());
+        self.retire != Retire::Keep
+            && [Some(0), attempt]
+                .into_iter()
+                .flatten()
+                .any(|attempt| self.retire_target(path, attempt) == *target)
     }
 }
 

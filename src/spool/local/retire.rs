@@ -12,6 +12,8 @@
 //! | another file | anything else | `Replaced` |
 //! | nothing | anything else | `Gone` |
 //!
+//! A target that was recorded under another `retire` is looked for below the spool, where the file may have gone to already.
+//!
 //! The marker goes first: as long as the file stands, its marker is its own; once the path is free, it may be that of a
 //! new file.
 
@@ -19,12 +21,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::LocalSpool;
 use super::directory::{Directory, failure};
-use super::names::DELETE_PREFIX;
+use super::place::Place;
 use super::relocate::{Moved, Relocation, begins_with, may_be_copy};
 use super::system::FileSystem;
 use crate::crash;
 use crate::segment::{FileStat, RelativePath};
-use crate::spool::{Retire, Retired, SpoolError};
+use crate::spool::{Retire, Retired, SpoolError, is_of_deleted};
 
 impl<F: FileSystem> LocalSpool<F> {
     pub(super) fn retire_file(
@@ -57,8 +59,12 @@ impl<F: FileSystem> LocalSpool<F> {
             }
             _ => return self.look_for_retired(&root, Some(&from), path, stat, target),
         }
+        // Of another `retire`: nothing is renamed to itself.
+        if target == path && self.place_of(path, target).is_none() {
+            return Ok(Retired::TargetTaken);
+        }
         let to = self.target_directory(&root, &from, path, target)?;
-        if self.is_taken(&to, target.name(), stat)? {
+        if self.is_taken(&to, path, target, stat)? {
             return Ok(Retired::TargetTaken);
         }
         self.retire_marker(&from, &to, path)?;
@@ -93,20 +99,17 @@ impl<F: FileSystem> LocalSpool<F> {
             Some(from) if from.stat(path.name())?.is_some() => Retired::Replaced,
             _ => Retired::Gone,
         };
-        let to = match &self.retire_place {
-            Some(place) => place.find(root, target.parent())?,
-            None => root.below(target.parent())?,
-        };
-        let Some(to) = to else {
+        let place = self.place_of(path, target);
+        let Some(to) = Self::found_directory(place, root, target)? else {
             return Ok(otherwise);
         };
-        if self.retire_place.is_some() {
+        if place.is_some() {
             to.unlink(&self.temporary_name(target.name()))?;
         }
         let Some(there) = to.stat(target.name())? else {
             return Ok(otherwise);
         };
-        if self.is_the_retired(&there, stat) {
+        if is_the_retired(place, &there, stat) {
             // Whoever did it may have been killed before the directories were synced.
             if let Some(from) = from {
                 self.unsynced.note_loss(from)?;
@@ -131,24 +134,37 @@ impl<F: FileSystem> LocalSpool<F> {
     /// Whether the file was retired, for whoever finds another one under its name.
     pub(super) fn stands_at_target(
         &self,
+        path: &RelativePath,
         stat: &FileStat,
         target: &RelativePath,
     ) -> Result<bool, SpoolError> {
+        let place = self.place_of(path, target);
+        if place.is_none() && target == path {
+            return Ok(false);
+        }
         let root = self.root("look for the retired")?;
-        let to = match &self.retire_place {
-            Some(place) => place.find(&root, target.parent())?,
-            None => root.below(target.parent())?,
-        };
-        let there = match to {
+        let there = match Self::found_directory(place, &root, target)? {
             Some(to) => to.stat(target.name())?,
             None => None,
         };
-        Ok(there.is_some_and(|there| self.is_the_retired(&there, stat)))
+        Ok(there.is_some_and(|there| is_the_retired(place, &there, stat)))
     }
 
-    /// Under `retire_dir` it may be a copy on another file system.
-    fn is_the_retired(&self, there: &FileStat, stat: &FileStat) -> bool {
-        there.untouched(stat) || (self.retire_place.is_some() && may_be_copy(there, stat))
+    /// `retire_dir`, unless the target was recorded before there was one.
+    fn place_of(&self, path: &RelativePath, target: &RelativePath) -> Option<&Place> {
+        let place = self.retire_place.as_ref();
+        place.filter(|_| self.names.gives_target(path, target))
+    }
+
+    fn found_directory(
+        place: Option<&Place>,
+        root: &Directory<F>,
+        target: &RelativePath,
+    ) -> Result<Option<Directory<F>>, SpoolError> {
+        match place {
+            Some(place) => place.find(root, target.parent()),
+            None => root.below(target.parent()),
+        }
     }
 
     /// Our inode has another size or time: it changed. Unless it was freed and given to a new file, which is likely once
@@ -162,7 +178,7 @@ impl<F: FileSystem> LocalSpool<F> {
         target: &RelativePath,
         here: FileStat,
     ) -> Result<Retired, SpoolError> {
-        let to = match &self.retire_place {
+        let to = match self.place_of(path, target) {
             Some(place) => place.find(root, target.parent())?,
             None => None,
         };
@@ -191,7 +207,7 @@ impl<F: FileSystem> LocalSpool<F> {
         path: &RelativePath,
         target: &RelativePath,
     ) -> Result<Directory<F>, SpoolError> {
-        if let Some(place) = &self.retire_place {
+        if let Some(place) = self.place_of(path, target) {
             return place.make(root, target.parent(), &self.unsynced);
         }
         if target.parent() == path.parent() {
@@ -207,15 +223,17 @@ impl<F: FileSystem> LocalSpool<F> {
     fn is_taken(
         &self,
         to: &Directory<F>,
-        name: &[u8],
+        path: &RelativePath,
+        target: &RelativePath,
         stat: &FileStat,
     ) -> Result<bool, SpoolError> {
-        if to.look(name)?.is_none() {
+        if to.look(target.name())?.is_none() {
             return Ok(false);
         }
+        let place = self.place_of(path, target);
         let may_be_ours = to
-            .stat(name)?
-            .is_some_and(|there| self.is_the_retired(&there, stat));
+            .stat(target.name())?
+            .is_some_and(|there| is_the_retired(place, &there, stat));
         Ok(!may_be_ours)
     }
 
@@ -292,7 +310,7 @@ impl<F: FileSystem> LocalSpool<F> {
     pub(super) fn unlink_deleted(&self, target: &RelativePath) -> Result<(), SpoolError> {
         const OPERATION: &str = "remove";
         let root = self.root(OPERATION)?;
-        if !target.name().starts_with(DELETE_PREFIX) {
+        if !is_of_deleted(target) {
             let text =
                 "this is no hidden name of a deleted file; nothing else is ever removed".into();
             return Err(failure(OPERATION, &root.join(target.as_bytes()), text));
@@ -302,4 +320,9 @@ impl<F: FileSystem> LocalSpool<F> {
             None => Ok(()),
         }
     }
+}
+
+/// Under `retire_dir` it may be a copy on another file system.
+fn is_the_retired(place: Option<&Place>, there: &FileStat, stat: &FileStat) -> bool {
+    there.untouched(stat) || (place.is_some() && may_be_copy(there, stat))
 }
