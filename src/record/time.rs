@@ -77,6 +77,12 @@ pub fn parse_date_time(text: &[u8]) -> Option<Written> {
     plain_date_time(text).or_else(|| any_date_time(text))
 }
 
+/// Microseconds since 1970 of a date-time in the form that nearly all have: `2026-11-22T10:11:12`, up to six decimals, `Z`.
+#[must_use]
+pub fn parse_plain(text: &[u8]) -> Option<i64> {
+    Some(plain_date_time(text)?.wall_us)
+}
+
 /// One written as nearly all are, `2026-11-22T10:11:12` with a fraction or without and a `Z`; by words, not by characters.
 #[inline]
 fn plain_date_time(text: &[u8]) -> Option<Written> {

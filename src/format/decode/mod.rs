@@ -22,6 +22,8 @@ mod cut;
 mod direct;
 mod infer;
 mod known;
+mod passing;
+mod raw;
 mod rows;
 mod spans;
 #[cfg(test)]
@@ -163,6 +165,39 @@ impl Decoder {
         bytes: &[u8],
         reject: &mut dyn FnMut(Reject),
     ) -> SegmentOutcome {
+        if self.rows.raw().is_some() {
+            return self.decode_shared(segment, context, range, &Arc::new(bytes.to_vec()), reject);
+        }
+        self.decode_bytes(segment, context, range, bytes, reject)
+    }
+
+    /// As [`Self::decode`]; raw records are not copied out of `bytes`, which stay until the rows are gone.
+    pub fn decode_shared(
+        &mut self,
+        segment: u32,
+        context: &FileContext,
+        range: &Segment,
+        bytes: &Arc<Vec<u8>>,
+        reject: &mut dyn FnMut(Reject),
+    ) -> SegmentOutcome {
+        if let Some(raw) = self.rows.raw() {
+            raw.begin(Arc::clone(bytes));
+        }
+        let outcome = self.decode_bytes(segment, context, range, bytes, reject);
+        if let Some(raw) = self.rows.raw() {
+            raw.end();
+        }
+        outcome
+    }
+
+    fn decode_bytes(
+        &mut self,
+        segment: u32,
+        context: &FileContext,
+        range: &Segment,
+        bytes: &[u8],
+        reject: &mut dyn FnMut(Reject),
+    ) -> SegmentOutcome {
         self.sync();
         self.rules.closed = self.is_full();
         self.rules.depth_max = context.settings.depth_max;
@@ -214,6 +249,9 @@ impl Decoder {
             let version = self.version;
             match self.decode_record(in_hand, place, fields, &paths) {
                 Ok(()) => {
+                    if let Some(raw) = self.rows.raw() {
+                        raw.push(place.start, place.end);
+                    }
                     self.origins.push((in_hand.index, ordinal));
                     self.spans
                         .add_row(in_hand.range.from + place.start as u64, &self.schema);
@@ -381,7 +419,7 @@ impl Decoder {
         let batch = self.rows.finish(|rows, len| {
             let mut arrays = Vec::with_capacity(arrow.fields().len());
             if let Some(raw) = rows.raw() {
-                arrays.push(raw.finish(len, &arrow::datatypes::DataType::Binary)?);
+                arrays.push(raw.finish()?);
             }
             let data = arrow.fields().iter().skip(arrays.len());
             arrays.extend(rows.level.finish(len, data)?);

@@ -161,6 +161,8 @@ pub struct Framer {
     from: u64,
     line: u64,
     records: u64,
+    /// Whole units of the segment in progress.
+    units: u64,
     /// Index in `buffer` where the unit in progress begins, and up to where it was scanned.
     unit: usize,
     scanned: usize,
@@ -198,6 +200,7 @@ impl Framer {
             from: 0,
             line: 1,
             records: 0,
+            units: 0,
             unit: 0,
             scanned: 0,
             long: None,
@@ -409,6 +412,7 @@ impl Framer {
             self.close(self.unit);
         }
         self.unit = self.scanned;
+        self.units += 1;
         self.records += records_of(kind);
         if self.from < self.resume {
             let end = self.from + self.unit as u64;
@@ -443,8 +447,16 @@ impl Framer {
             bytes,
         };
         self.from = framed.to;
-        self.line += newlines(&framed.bytes);
+        self.line += match self.scanner {
+            // Each ends with one, the last of the stream perhaps not.
+            Scanner::Lines(_) => {
+                let open = framed.bytes.last().is_some_and(|b| *b != b'\n');
+                self.units.saturating_sub(u64::from(open))
+            }
+            _ => newlines(&framed.bytes),
+        };
         self.records = 0;
+        self.units = 0;
         self.unit = self.unit.saturating_sub(end);
         self.scanned = self.scanned.saturating_sub(end);
         self.emit(framed);

@@ -178,6 +178,48 @@ proptest! {
     }
 
     #[test]
+    fn raw_records_go_the_straight_way_and_the_tape_alike(
+        segments in segments(),
+        columns in prop::sample::select(vec![
+            &[][..],
+            &[("s", "string")],
+            &[("é", "string"), ("o", "struct<i:string,o:struct<s:string>>"), ("i", "string")],
+            &[("t", "timestamp"), ("n", "varchar(3)"), ("a long key of many words", "bigint"), ("m", "string"), ("q\"", "string")],
+        ]),
+        names in prop::sample::select(vec![Names::Hive, Names::AsIs]),
+        new_columns in prop::sample::select(vec![NewColumns::Rescue, NewColumns::Reject, NewColumns::Add]),
+        depth_max in prop::sample::select(vec![0, 1, 2, 3, 128]),
+    ) {
+        let mut settings = given(columns, new_columns);
+        settings.mode = SchemaMode::None;
+        settings.names = names;
+        agree(&settings, &segments, depth_max);
+    }
+
+    #[test]
+    fn deep_records_go_the_straight_way_and_the_tape_alike(
+        opening in prop::collection::vec(prop::sample::select(vec!["[", "{\"a\":", "[1,", "[{},"]), 0..140),
+        wrong in prop::option::of((any::<prop::sample::Index>(), prop::sample::select(vec!["]", "}", ",", ""]))),
+        depth_max in prop::sample::select(vec![0, 63, 64, 65, 128]),
+    ) {
+        let mut closing: Vec<&str> = opening
+            .iter()
+            .rev()
+            .map(|opened| if opened.starts_with('[') { "]" } else { "}" })
+            .collect();
+        if let Some((at, by)) = wrong && !closing.is_empty() {
+            let at = at.index(closing.len());
+            closing[at] = by;
+        }
+        let record = format!("{{\"s\":{}1{}}}", opening.concat(), closing.concat());
+        for columns in [&[][..], &[("t", "string")], &[("s", "string")]] {
+            let mut settings = given(columns, NewColumns::Rescue);
+            settings.mode = SchemaMode::None;
+            agree(&settings, &[vec![record.clone()]], depth_max);
+        }
+    }
+
+    #[test]
     fn a_schema_is_inferred_alike_with_and_without_the_tape(
         segments in segments(),
         depth_max in prop::sample::select(vec![0, 1, 2, 3, 128]),
@@ -228,6 +270,30 @@ fn records_of_one_kind_go_the_straight_way_with_blanks_and_missing_keys_too() {
         );
     }
     assert_eq!(decoder.rows(), lines.len());
+}
+
+#[test]
+fn raw_records_go_the_straight_way_with_any_keys_and_values() {
+    for columns in [&[][..], &[("id", "string"), ("t", "string")]] {
+        let mut settings = given(columns, NewColumns::Rescue);
+        settings.mode = SchemaMode::None;
+        let mut decoder = decoder(&registry(&settings));
+        let lines = [
+            "{\"id\":1,\"name\":\"a\\n\\u00e9\\ud83d\\ude00\",\"o\":{\"x\":1.5e-3,\"l\":[\"p\",null,{\"\\\"\":[[]]}]}}",
+            " { \"id\" : \"2\" , \"name\" : null , \"o\" : { \"x\" : -0 , \"l\" : [ ] } , \"b\" : true } ",
+            "{\"t\":\"only\"}",
+            "{\"new\":{},\"id\":3,\"other\":false}",
+            "{}",
+        ];
+        for line in lines {
+            let none = super::super::rows::PathValues::new(&decoder.schema, &[]);
+            assert!(
+                decoder.rows.append_plain(line.as_bytes(), &none, &decoder.rules),
+                "{line}"
+            );
+        }
+        assert_eq!(decoder.rows(), lines.len());
+    }
 }
 
 #[test]
