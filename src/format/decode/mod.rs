@@ -112,6 +112,8 @@ pub struct Decoder {
     spans: Spans,
     tape: Tape,
     fields: Fields,
+    /// Of the CSV file in hand, which column each field is for, if each is for one of its own.
+    texts: Option<Box<[usize]>>,
     /// Leaves of the schema.
     leaves: usize,
     /// Bytes of segments since the buffers were empty.
@@ -150,6 +152,7 @@ impl Decoder {
             spans: Spans::default(),
             tape: Tape::default(),
             fields: Fields::default(),
+            texts: None,
         }
     }
 
@@ -349,6 +352,13 @@ impl Decoder {
                     )));
                 }
                 let texts = fields.texts(in_hand.bytes, &context.settings.csv);
+                if let Some(slots) = &self.texts
+                    && self
+                        .rows
+                        .append_plain_texts(slots, texts.clone(), &self.rules)
+                {
+                    return Ok(());
+                }
                 let named = header.iter().map(String::as_str).zip(texts);
                 self.rows.append_texts(named, paths, &self.rules)
             }
@@ -393,7 +403,12 @@ impl Decoder {
 
     fn path_values(&mut self, context: &FileContext) -> PathValues {
         self.spans.begin(context, &self.schema);
-        PathValues::new(&self.schema, &context.path_columns)
+        let paths = PathValues::new(&self.schema, &context.path_columns);
+        self.texts = match context.settings.format {
+            InputFormat::Csv | InputFormat::Tsv => self.rows.texts_of(header(context), &paths),
+            _ => None,
+        };
+        paths
     }
 
     /// Rows buffered.

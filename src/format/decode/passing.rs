@@ -85,7 +85,12 @@ impl Keys {
         }
         let end = plain_end(bytes, at + 1);
         if bytes.get(end) != Some(&b'"') {
-            return None;
+            // With escapes: who knows whose it is, if it can be anybody's.
+            return level.slots.is_empty().then_some(Found {
+                key: None,
+                slot: None,
+                end: key_end(bytes, at)?,
+            });
         }
         let colon = skip_blanks(bytes, end + 1);
         if bytes.get(colon) != Some(&b':') {
@@ -142,11 +147,7 @@ pub(super) fn append_object(
         0 => DEPTH_MAX,
         max => max.min(DEPTH_MAX),
     };
-    let end = if level.slots.is_empty() {
-        skip(bytes, at, depth)
-    } else {
-        fields(level, keys, row, bytes, at + 1, rules, depth - 1)
-    };
+    let end = fields(level, keys, row, bytes, at + 1, rules, depth - 1);
     end.is_some_and(|end| skip_blanks(bytes, end) == bytes.len())
 }
 

@@ -4,6 +4,8 @@
 //! for a column that the file's path brings are rescued: `_rescued` holds them as they came, so it may hold a key
 //! twice itself.
 
+use std::collections::HashSet;
+
 use super::coerce::{Rules, Scanned, Stop, append, append_text, plain_key};
 use super::column::{Column, Level, NONE, OFFSET_MAX, Text, Values};
 use super::direct::{self, Worth};
@@ -190,6 +192,53 @@ impl Rows {
             |open| open.extend_from_slice(raw(key)),
             |open| open.extend_from_slice(raw(key + 1)),
         );
+    }
+
+    /// Which column each of a record's texts is for, if each is for one of its own.
+    pub(super) fn texts_of(&self, names: &[String], paths: &PathValues) -> Option<Box<[usize]>> {
+        let slots = names.iter().map(|name| self.level.slot_of(name.as_bytes()));
+        let slots: Box<[usize]> = slots.collect::<Option<_>>()?;
+        let distinct: HashSet<usize> = slots.iter().copied().collect();
+        (paths.0.is_empty() && distinct.len() == slots.len()).then_some(slots)
+    }
+
+    /// Appends a record of texts, each for one of `slots`, as a row; `None` is NULL. `false`: nothing was done, one of them does not
+    /// fit.
+    pub(super) fn append_plain_texts<'a>(
+        &mut self,
+        slots: &[usize],
+        texts: impl Iterator<Item = Option<&'a [u8]>>,
+        rules: &Rules,
+    ) -> bool {
+        #[cfg(test)]
+        if self.only_tape {
+            return false;
+        }
+        if !self.worth.is_worth() {
+            return false;
+        }
+        let row = self.len;
+        let fits = slots.iter().zip(texts).all(|(slot, text)| {
+            let column = &mut self.level.slots[*slot].column;
+            if column.len() < row {
+                column.pad(row);
+            }
+            // Quotes around nothing are a text among texts, elsewhere nothing.
+            match text.filter(|text| !text.is_empty() || column.is_text()) {
+                Some(text) => matches!(append_text(column, text, rules), Ok(true)),
+                None => {
+                    column.push_null();
+                    true
+                }
+            }
+        });
+        if fits {
+            self.len += 1;
+        } else {
+            self.level.truncate(row);
+        }
+        self.worth.learn(fits);
+        fits
     }
 
     /// Appends a record of named texts as a row; `None` is NULL.

@@ -16,7 +16,7 @@ pub(super) const MEMBER_BYTES: usize = 1 << 20;
 /// So many bytes that lie together are a member, or several, without being gathered.
 pub(super) const MEMBER_MIN: usize = MEMBER_BYTES / 2;
 /// Uncompressed bytes of a member at most.
-const MEMBER_MAX: usize = 4 * MEMBER_BYTES;
+const MEMBER_MAX: usize = 2 * MEMBER_BYTES;
 /// The highest level whose window (512 KiB) is small beside a member.
 const LEVEL_MAX: i32 = 1;
 
@@ -37,7 +37,7 @@ struct Idle {
 }
 
 impl Idle {
-    /// What zstd takes for the fastest levels, as it says itself.
+    /// What zstd takes for the fastest level: a table, and the literals and sequences of one block.
     const COMPRESSOR_MEMORY: usize = 640 << 10;
 
     fn memory(&self) -> usize {
