@@ -224,13 +224,11 @@ impl Rows {
                 column.pad(row);
             }
             // Quotes around nothing are a text among texts, elsewhere nothing.
-            match text.filter(|text| !text.is_empty() || column.is_text()) {
-                Some(text) => matches!(append_text(column, text, rules), Ok(true)),
-                None => {
-                    column.push_null();
-                    true
-                }
+            if let Some(text) = text.filter(|text| !text.is_empty() || column.is_text()) {
+                return matches!(append_text(column, text, rules), Ok(true));
             }
+            column.push_null();
+            true
         });
         if fits {
             self.len += 1;

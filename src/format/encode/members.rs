@@ -70,7 +70,8 @@ impl Members {
         let pieces = bytes.len().div_ceil(MEMBER_MAX).max(1);
         for piece in bytes.chunks(bytes.len().div_ceil(pieces).max(1)) {
             idle.out.clear();
-            idle.out.reserve(zstd::zstd_safe::compress_bound(piece.len()));
+            idle.out
+                .reserve(zstd::zstd_safe::compress_bound(piece.len()));
             idle.compressor.compress_to_buffer(piece, &mut idle.out)?;
             write(&idle.out)?;
             self.entered

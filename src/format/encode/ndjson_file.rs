@@ -360,7 +360,8 @@ mod tests {
     /// How a record stands in the text that it is a view of.
     fn records() -> impl Strategy<Value = Vec<(usize, &'static str)>> {
         let length = prop_oneof![0..20_usize, 0..3000_usize, 0..300_000_usize];
-        let between = prop_oneof![8 => Just("\n"), 1 => Just("\r\n"), 1 => Just("\n\n"), 1 => Just("")];
+        let between =
+            prop_oneof![8 => Just("\n"), 1 => Just("\r\n"), 1 => Just("\n\n"), 1 => Just("")];
         prop::collection::vec((length, between), 1..40)
     }
 

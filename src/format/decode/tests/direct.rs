@@ -318,7 +318,12 @@ fn records_of_one_kind_go_the_straight_way_with_blanks_and_missing_keys_too() {
 #[test]
 fn csv_records_that_fit_go_without_a_look_at_names() {
     let settings = given(
-        &[("id", "bigint"), ("name", "string"), ("at", "timestamp"), ("x", "double")],
+        &[
+            ("id", "bigint"),
+            ("name", "string"),
+            ("at", "timestamp"),
+            ("x", "double"),
+        ],
         NewColumns::Reject,
     );
     let mut decoder = decoder(&registry(&settings));
@@ -333,7 +338,9 @@ fn csv_records_that_fit_go_without_a_look_at_names() {
         ([None, None, None], true),
     ] {
         let texts = texts.iter().map(|text| text.map(str::as_bytes));
-        let went = decoder.rows.append_plain_texts(&slots, texts, &decoder.rules);
+        let went = decoder
+            .rows
+            .append_plain_texts(&slots, texts, &decoder.rules);
         assert_eq!(went, fits);
     }
     assert_eq!(decoder.rows(), 3);
@@ -359,7 +366,9 @@ fn raw_records_go_the_straight_way_with_any_keys_and_values() {
         for line in lines {
             let none = super::super::rows::PathValues::new(&decoder.schema, &[]);
             assert!(
-                decoder.rows.append_plain(line.as_bytes(), &none, &decoder.rules),
+                decoder
+                    .rows
+                    .append_plain(line.as_bytes(), &none, &decoder.rules),
                 "{line}"
             );
         }
