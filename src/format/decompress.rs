@@ -43,8 +43,10 @@ pub enum Fault {
 /// The file as it lies on the disk, with its fingerprint computed along the way.
 pub struct RawInput {
     inner: Box<dyn Read + Send>,
+    /// What was read and not taken is `buffer[at..end]`; what lies beyond is to be read over.
     buffer: Vec<u8>,
     at: usize,
+    end: usize,
     consumed: u64,
     digester: Option<Digester>,
     failed: Option<io::Error>,
@@ -58,6 +60,7 @@ impl RawInput {
             inner,
             buffer: Vec::new(),
             at: 0,
+            end: 0,
             consumed: 0,
             digester: fingerprint.then(Digester::default),
             failed: None,
@@ -71,6 +74,7 @@ impl RawInput {
         if let Some(digester) = &mut input.digester {
             digester.update(&bytes);
         }
+        input.end = bytes.len();
         input.buffer = bytes;
         input.ended = true;
         input
@@ -86,46 +90,50 @@ impl RawInput {
         if self.ended {
             return Ok(false);
         }
-        self.buffer.drain(..self.at);
-        self.at = 0;
-        let had = self.buffer.len();
-        self.buffer.resize(had + RAW_BYTES, 0);
-        let read = read_full(&mut self.inner, &mut self.buffer[had..]);
-        let got = *read.as_ref().unwrap_or(&0);
-        self.buffer.truncate(had + got);
-        if let Err(e) = read {
-            self.failed = Some(io::Error::new(e.kind(), e.to_string()));
-            return Err(e);
+        self.buffer.copy_within(self.at..self.end, 0);
+        let had = self.end - self.at;
+        (self.at, self.end) = (0, had);
+        if self.buffer.len() < had + RAW_BYTES {
+            self.buffer.resize(had + RAW_BYTES, 0);
         }
+        let room = &mut self.buffer[had..had + RAW_BYTES];
+        let got = match read_full(&mut self.inner, room) {
+            Ok(got) => got,
+            Err(e) => {
+                self.failed = Some(io::Error::new(e.kind(), e.to_string()));
+                return Err(e);
+            }
+        };
         self.ended = got < RAW_BYTES;
         if let Some(digester) = &mut self.digester {
-            digester.update(&self.buffer[had..]);
+            digester.update(&room[..got]);
         }
+        self.end = had + got;
         Ok(got > 0)
     }
 
     /// The next `n` bytes without taking them; fewer only at the end of the file.
     fn peek(&mut self, n: usize) -> io::Result<&[u8]> {
-        while self.buffer.len() - self.at < n && self.refill()? {}
-        let end = self.buffer.len().min(self.at + n);
+        while self.end - self.at < n && self.refill()? {}
+        let end = self.end.min(self.at + n);
         Ok(&self.buffer[self.at..end])
     }
 
     /// All that is buffered, taken; reads if there is nothing. Empty: the end.
     fn take(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.buffer.len() {
+        if self.at == self.end {
             self.refill()?;
         }
-        let from = std::mem::replace(&mut self.at, self.buffer.len());
+        let from = std::mem::replace(&mut self.at, self.end);
         self.consumed += (self.at - from) as u64;
-        Ok(&self.buffer[from..])
+        Ok(&self.buffer[from..self.end])
     }
 
     /// Takes the next bytes, up to `most`, to the end of `out`; none: the end.
     fn append(&mut self, out: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         let had = out.len();
-        if self.at < self.buffer.len() || self.ended {
-            let n = (self.buffer.len() - self.at).min(most);
+        if self.at < self.end || self.ended {
+            let n = (self.end - self.at).min(most);
             out.extend_from_slice(&self.buffer[self.at..self.at + n]);
             self.consume(n);
             return Ok(n);
@@ -196,10 +204,10 @@ impl Read for RawInput {
 
 impl BufRead for RawInput {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.buffer.len() {
+        if self.at == self.end {
             self.refill()?;
         }
-        Ok(&self.buffer[self.at..])
+        Ok(&self.buffer[self.at..self.end])
     }
 
     fn consume(&mut self, n: usize) {

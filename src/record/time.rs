@@ -77,14 +77,25 @@ pub fn parse_date_time(text: &[u8]) -> Option<Written> {
     plain_date_time(text).or_else(|| any_date_time(text))
 }
 
-/// One written as nearly all are, `2026-11-22T10:11:12` with a fraction or without and a `Z`; by words, not by characters.
+/// Microseconds since 1970 of a date-time in the form that nearly all have: `2026-11-22T10:11:12`, up to six decimals, `Z`.
+#[must_use]
+pub fn parse_plain(text: &[u8]) -> Option<i64> {
+    let written = plain_date_time(text)?;
+    (written.offset_seconds == Some(0)).then_some(written.wall_us)
+}
+
+/// One written as nearly all are, `2026-11-22T10:11:12` or `2026-11-22 10:11:12`, with a fraction or without, with `Z` or no
+/// offset; by words, not by characters.
 #[inline]
 fn plain_date_time(text: &[u8]) -> Option<Written> {
     let (date, rest) = text.split_first_chunk::<8>()?;
-    let (minutes, rest) = rest.split_first_chunk::<8>()?;
+    let (&(mut minutes), rest) = rest.split_first_chunk::<8>()?;
     let (seconds, rest) = rest.split_first_chunk::<3>()?;
     let date = shaped(*date, *b"0000-00-")?;
-    let minutes = shaped(*minutes, *b"00T00:00")?;
+    if minutes[2] == b' ' {
+        minutes[2] = b'T';
+    }
+    let minutes = shaped(minutes, *b"00T00:00")?;
     let [s1, s2, s3] = *seconds;
     let seconds = shaped([s1, s2, s3, 0, 0, 0, 0, 0], *b":00\0\0\0\0\0")?;
     let pair = |bytes: [u8; 8], at: usize| i64::from(bytes[at] * 10 + bytes[at + 1]);
@@ -94,9 +105,13 @@ fn plain_date_time(text: &[u8]) -> Option<Written> {
         pair(minutes, 0),
     );
     let (hour, minute, second) = (pair(minutes, 3), pair(minutes, 6), pair(seconds, 1));
+    let (rest, offset_seconds) = match rest {
+        [rest @ .., b'Z'] => (rest, Some(0)),
+        rest => (rest, None),
+    };
     let fraction = match rest {
-        b"Z" => 0,
-        [b'.', digits @ .., b'Z'] => short_fraction(digits)?,
+        [] => 0,
+        [b'.', digits @ ..] => short_fraction(digits)?,
         _ => return None,
     };
     let valid = year >= 1
@@ -109,7 +124,7 @@ fn plain_date_time(text: &[u8]) -> Option<Written> {
     let seconds = hour * 3600 + minute * 60 + second;
     valid.then(|| Written {
         wall_us: days(year, month, day) * DAY + seconds * SECOND + fraction,
-        offset_seconds: Some(0),
+        offset_seconds,
     })
 }
 
@@ -299,6 +314,8 @@ mod tests {
             "2026-11-22T10:11:12Z",
             "2024-02-29T23:59:59.1Z",
             "9999-12-31T00:00:00.123456Z",
+            "2026-11-22 10:11:12",
+            "2026-11-22 10:11:12.345",
         ] {
             assert!(plain_date_time(text.as_bytes()).is_some(), "{text}");
         }
@@ -307,7 +324,8 @@ mod tests {
             "2026-04-31T10:11:12Z",
             "2026-11-22T10:11:12.Z",
             "2026-11-22T10:11:12.1234567Z",
-            "2026-11-22T10:11:12",
+            "2026-11-22t10:11:12Z",
+            "2026-11-22T10:11:12 Z",
         ] {
             assert!(plain_date_time(text.as_bytes()).is_none(), "{text}");
         }

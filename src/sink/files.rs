@@ -20,7 +20,7 @@ use super::error::{SinkError, encoder_versions};
 use super::staged::StagedFile;
 use super::{BatchContext, OutputFormat, extension};
 use crate::crash;
-use crate::format::encode::{Encoder, Layout};
+use crate::format::encode::{Encoder, Layout, row_memory};
 use crate::naming::DataFileName;
 use crate::protocol::{DataFile, DataFileCopy, DataFileKind, MembershipDigester};
 
@@ -153,7 +153,7 @@ impl Files {
         batch: &RecordBatch,
         origins: &[(u32, u32)],
     ) -> Result<(), SinkError> {
-        let row_bytes = (batch.get_array_memory_size() / batch.num_rows().max(1)).max(1) as u64;
+        let row_bytes = (row_memory(batch) / batch.num_rows().max(1)).max(1) as u64;
         let mut from = 0;
         while from < batch.num_rows() {
             self.close_older(slot, target, version)?;

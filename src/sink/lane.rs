@@ -28,7 +28,7 @@ use super::staged::raise_open_files;
 use super::{BatchContext, LaneGauge, LaneResult, OutputFormat, PathTemplate, SegmentOutcome};
 use crate::channel::SegmentData;
 use crate::format::decode::{DecodeContext, DecodedBatch, Decoder, arrow_schema};
-use crate::format::encode::{Layout, RAW_COLUMN, widen};
+use crate::format::encode::{Layout, RAW_COLUMN, row_memory, widen};
 use crate::protocol::{DataFile, DataFileCopy, DataFileKind};
 use crate::schema::Schema;
 
@@ -198,7 +198,7 @@ impl Lane {
     pub fn take(&mut self, data: &SegmentData) -> Result<(), SinkError> {
         let index = self.outcomes.len() as u32;
         let rejects = &mut self.rejects;
-        let outcome = self.decoder.decode(
+        let outcome = self.decoder.decode_shared(
             index,
             &data.context,
             &data.segment,
@@ -236,7 +236,9 @@ impl Lane {
     #[must_use]
     pub fn gauge(&self) -> LaneGauge {
         let lasting = self.lasting_memory();
+        let layout = self.version.as_ref();
         let memory = lasting
+            + layout.map_or(0, |landed| landed.version.layout.memory())
             + self.files.block_memory()
             + self.pool.bytes()
             + self.decoder.bytes()
@@ -328,8 +330,10 @@ impl Lane {
         let first = assigned.first().copied().flatten();
         let together = first.filter(|_| assigned.iter().all(|to| *to == first));
         if let Some(partition) = together
-            && self.pool.rows() == 0
+            && (self.pool.rows() == 0 || !self.is_crowded())
         {
+            // What waits of it came before.
+            self.write_pooled(partition)?;
             return self.write(partition, &batch, &decoded.origins);
         }
         self.pool_rows(&batch, decoded.origins, &assigned);
@@ -432,6 +436,10 @@ impl Lane {
         .map(|(key, value)| (key.to_owned(), value));
         let layout = Layout::new(context.settings.format, landing, &metadata, raw)
             .map_err(|e| self.refused(e))?;
+        let layout = match &self.version {
+            Some(older) => layout.share(&older.version.layout),
+            None => layout,
+        };
         Ok(Landed {
             version: Version { number, layout },
             columns,
@@ -497,7 +505,7 @@ impl Lane {
         let slot = &mut self.slots[partition as usize];
         let target = target(&self.keyer, partition);
         self.files.write(slot, target, &version, batch, origins)?;
-        self.encoded_from += batch.get_array_memory_size() as u64;
+        self.encoded_from += row_memory(batch) as u64;
         if slot
             .file
             .as_ref()
@@ -522,12 +530,16 @@ impl Lane {
         Ok(())
     }
 
-    fn keep_budget(&mut self) -> Result<(), SinkError> {
+    fn is_crowded(&self) -> bool {
         let leaves = self
             .version
             .as_ref()
             .map_or(1, |landed| landed.version.layout.leaves);
-        let crowded = self.budget.is_crowded(self.keyer.partitions(), leaves);
+        self.budget.is_crowded(self.keyer.partitions(), leaves)
+    }
+
+    fn keep_budget(&mut self) -> Result<(), SinkError> {
+        let crowded = self.is_crowded();
         self.files.block_max = self.budget.blocks(crowded);
         if self.pool.bytes() > self.budget.pool(crowded) {
             self.empty_pool()?;

@@ -13,6 +13,7 @@ use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, civil};
 
+use crate::record::time;
 use crate::schema::TimestampUnit;
 
 /// A value as far as paths care.
@@ -212,6 +213,17 @@ pub(super) fn decimal(unscaled: i128, scale: u8) -> String {
 
 /// An ISO 8601 date or date-time; `zone` for one without an offset.
 pub(super) fn parse_time(text: &str, zone: &TimeZone) -> Option<i64> {
+    // As nearly all are written; the last year is not all of it within the calendar that reads the rest.
+    const LAST_YEAR: i64 = 253_370_764_800 * SECOND;
+    if let Some(micros) = time::parse_plain(text.as_bytes())
+        && micros < LAST_YEAR
+    {
+        return Some(micros);
+    }
+    parse_any_time(text, zone)
+}
+
+fn parse_any_time(text: &str, zone: &TimeZone) -> Option<i64> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time.as_microsecond());
     }
@@ -241,7 +253,23 @@ pub(super) fn number_to_micros(number: i64, unit: TimestampUnit) -> Option<i64> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn times_are_read_alike_in_their_usual_form_and_in_any(
+            text in prop_oneof![
+                "[0-9]{4}-[0-1][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{0,9})?Z",
+                "(0000|0001|1582|1969|1970|2000|2100|9998|9999)-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-4]):[0-5][0-9]:([0-5][0-9]|60)(\\.[0-9]{1,7})?Z",
+                "20[0-9]{2}-(0[1-9]|1[0-2])-[0-2][0-9][Tt ][01][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,7})?(Z|z|[+-]0[0-9]:?00| )?",
+            ],
+        ) {
+            let zone = TimeZone::get("America/St_Johns").unwrap();
+            prop_assert_eq!(parse_time(&text, &zone), parse_any_time(&text, &zone), "{}", text);
+        }
+    }
 
     #[test]
     fn formats_are_as_fine_as_their_finest_directive() {

@@ -8,16 +8,18 @@ use arrow::datatypes::{
 
 use crate::schema::{DataType, RAW, Schema};
 
-/// The Arrow schema of [`Schema::landed`]: everything may be NULL but a raw schema's `_raw`; lists hold `element`, maps
-/// `key_value` of `key` and `value`, as Parquet names them.
+/// The Arrow schema of [`Schema::landed`]: everything may be NULL but a raw schema's `_raw`, which are views into what was read;
+/// lists hold `element`, maps `key_value` of `key` and `value`, as Parquet names them.
 #[must_use]
 pub fn arrow_schema(schema: &Schema) -> SchemaRef {
     let fields: Vec<ArrowField> = schema
         .landed()
         .iter()
         .map(|(name, data_type)| {
-            let nullable = !(schema.raw && name == RAW);
-            ArrowField::new(name, arrow_type(data_type), nullable)
+            if schema.raw && name == RAW {
+                return ArrowField::new(name, ArrowType::BinaryView, false);
+            }
+            ArrowField::new(name, arrow_type(data_type), true)
         })
         .collect();
     Arc::new(ArrowSchema::new(fields))

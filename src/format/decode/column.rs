@@ -453,7 +453,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 
 /// A key in quotes and its colon, to be compared by words. A key that JSON writes with escapes is never as expected, nor is
 /// one so near the end of the text that a word would reach beyond.
-struct Expected {
+pub(super) struct Expected {
     /// The last one is padded with zeros.
     words: Box<[u64]>,
     /// Of the last word.
@@ -462,7 +462,7 @@ struct Expected {
 }
 
 impl Expected {
-    fn new(key: &[u8]) -> Self {
+    pub(super) fn new(key: &[u8]) -> Self {
         let is_plain = key.iter().all(|b| *b >= 0x20 && !b"\"\\".contains(b));
         let text = if is_plain {
             [b"\"", key, b"\":"].concat()
@@ -482,8 +482,9 @@ impl Expected {
         }
     }
 
+    /// If the key and its colon stand at `at`, what follows them.
     #[inline]
-    fn end(&self, bytes: &[u8], at: usize) -> Option<usize> {
+    pub(super) fn end(&self, bytes: &[u8], at: usize) -> Option<usize> {
         let text = bytes.get(at..at + self.words.len() * 8)?;
         let (text, _) = text.as_chunks::<8>();
         let (last, words) = self.words.split_last()?;
@@ -591,16 +592,25 @@ impl Level {
         if let Some(found) = self.lookup.get(key) {
             return Some(*found);
         }
-        if self.folded.is_empty() {
-            return None;
-        }
-        let found = *self
-            .folded
-            .get(&fold_name(std::str::from_utf8(key).ok()?))?;
+        let found = self.folded(key)?;
         if self.lookup.len() < self.slots.len() + SPELLINGS_MAX {
             self.lookup.insert(key.into(), found);
         }
         Some(found)
+    }
+
+    fn folded(&self, key: &[u8]) -> Option<u32> {
+        if self.folded.is_empty() {
+            return None;
+        }
+        let name = fold_name(std::str::from_utf8(key).ok()?);
+        self.folded.get(&name).copied()
+    }
+
+    /// The slot of a key, wherever it comes.
+    pub(super) fn slot_of(&self, key: &[u8]) -> Option<usize> {
+        let found = self.lookup.get(key).copied();
+        found.or_else(|| self.folded(key)).map(|slot| slot as usize)
     }
 
     pub(super) fn truncate(&mut self, len: usize) {

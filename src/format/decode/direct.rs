@@ -130,7 +130,13 @@ fn look_up(
 
 /// A value into the next row of its column; answers where it ends.
 #[inline]
-fn value(column: &mut Column, bytes: &[u8], at: usize, rules: &Rules, depth: u32) -> Option<usize> {
+pub(super) fn value(
+    column: &mut Column,
+    bytes: &[u8],
+    at: usize,
+    rules: &Rules,
+    depth: u32,
+) -> Option<usize> {
     match (&mut column.values, bytes.get(at)?) {
         (Values::Text(text), b'"') => {
             let start = text.data.len();

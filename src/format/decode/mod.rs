@@ -22,6 +22,8 @@ mod cut;
 mod direct;
 mod infer;
 mod known;
+mod passing;
+mod raw;
 mod rows;
 mod spans;
 #[cfg(test)]
@@ -40,6 +42,7 @@ use self::csv::Fields;
 use self::cut::{Cutter, Piece, Place};
 use self::rows::{PathValues, Rows};
 use self::spans::Spans;
+use super::frame::SegmentBytes;
 use super::{FileContext, InputFormat};
 use crate::record::{Kind, Tape};
 use crate::schema::{NewColumns, Schema, SchemaRegistry};
@@ -110,6 +113,8 @@ pub struct Decoder {
     spans: Spans,
     tape: Tape,
     fields: Fields,
+    /// Of the CSV file in hand, which column each field is for, if each is for one of its own.
+    texts: Option<Box<[usize]>>,
     /// Leaves of the schema.
     leaves: usize,
     /// Bytes of segments since the buffers were empty.
@@ -148,6 +153,7 @@ impl Decoder {
             spans: Spans::default(),
             tape: Tape::default(),
             fields: Fields::default(),
+            texts: None,
         }
     }
 
@@ -156,6 +162,40 @@ impl Decoder {
     /// `segment` is its index among the lane's, `bytes` are those of `range`. A record longer than `record_bytes_max` may come cut:
     /// then `bytes` is shorter than `range` and the segment is that one reject.
     pub fn decode(
+        &mut self,
+        segment: u32,
+        context: &FileContext,
+        range: &Segment,
+        bytes: &[u8],
+        reject: &mut dyn FnMut(Reject),
+    ) -> SegmentOutcome {
+        if self.rows.raw().is_some() {
+            let shared = Arc::new(bytes.to_vec().into());
+            return self.decode_shared(segment, context, range, &shared, reject);
+        }
+        self.decode_bytes(segment, context, range, bytes, reject)
+    }
+
+    /// As [`Self::decode`]; raw records are not copied out of `bytes`, which stay until the rows are gone.
+    pub fn decode_shared(
+        &mut self,
+        segment: u32,
+        context: &FileContext,
+        range: &Segment,
+        bytes: &Arc<SegmentBytes>,
+        reject: &mut dyn FnMut(Reject),
+    ) -> SegmentOutcome {
+        if let Some(raw) = self.rows.raw() {
+            raw.begin(Arc::clone(bytes));
+        }
+        let outcome = self.decode_bytes(segment, context, range, bytes, reject);
+        if let Some(raw) = self.rows.raw() {
+            raw.end();
+        }
+        outcome
+    }
+
+    fn decode_bytes(
         &mut self,
         segment: u32,
         context: &FileContext,
@@ -214,6 +254,9 @@ impl Decoder {
             let version = self.version;
             match self.decode_record(in_hand, place, fields, &paths) {
                 Ok(()) => {
+                    if let Some(raw) = self.rows.raw() {
+                        raw.push(place.start, place.end);
+                    }
                     self.origins.push((in_hand.index, ordinal));
                     self.spans
                         .add_row(in_hand.range.from + place.start as u64, &self.schema);
@@ -311,6 +354,13 @@ impl Decoder {
                     )));
                 }
                 let texts = fields.texts(in_hand.bytes, &context.settings.csv);
+                if let Some(slots) = &self.texts
+                    && self
+                        .rows
+                        .append_plain_texts(slots, texts.clone(), &self.rules)
+                {
+                    return Ok(());
+                }
                 let named = header.iter().map(String::as_str).zip(texts);
                 self.rows.append_texts(named, paths, &self.rules)
             }
@@ -355,7 +405,12 @@ impl Decoder {
 
     fn path_values(&mut self, context: &FileContext) -> PathValues {
         self.spans.begin(context, &self.schema);
-        PathValues::new(&self.schema, &context.path_columns)
+        let paths = PathValues::new(&self.schema, &context.path_columns);
+        self.texts = match context.settings.format {
+            InputFormat::Csv | InputFormat::Tsv => self.rows.texts_of(header(context), &paths),
+            _ => None,
+        };
+        paths
     }
 
     /// Rows buffered.
@@ -381,7 +436,7 @@ impl Decoder {
         let batch = self.rows.finish(|rows, len| {
             let mut arrays = Vec::with_capacity(arrow.fields().len());
             if let Some(raw) = rows.raw() {
-                arrays.push(raw.finish(len, &arrow::datatypes::DataType::Binary)?);
+                arrays.push(raw.finish()?);
             }
             let data = arrow.fields().iter().skip(arrays.len());
             arrays.extend(rows.level.finish(len, data)?);

@@ -4,9 +4,13 @@
 //! for a column that the file's path brings are rescued: `_rescued` holds them as they came, so it may hold a key
 //! twice itself.
 
+use std::collections::HashSet;
+
 use super::coerce::{Rules, Scanned, Stop, append, append_text, plain_key};
 use super::column::{Column, Level, NONE, OFFSET_MAX, Text, Values};
 use super::direct::{self, Worth};
+use super::passing::{self, Keys};
+use super::raw::RawRecords;
 use crate::record::{Kind, text};
 use crate::schema::{DataType, NewColumns, Schema, group_value};
 
@@ -44,7 +48,9 @@ pub(super) struct Rows {
     /// Slots that the row in hand has set.
     touched: Vec<usize>,
     /// Records land byte for byte; unknown keys are nobody's business.
-    raw: Option<Column>,
+    raw: Option<RawRecords>,
+    /// Of raw records.
+    keys: Keys,
     worth: Worth,
     /// For tests that hold the two ways against each other.
     #[cfg(test)]
@@ -59,7 +65,8 @@ impl Rows {
             open: Vec::new(),
             touched: Vec::new(),
             len: 0,
-            raw: raw.then(|| Column::new(&DataType::Binary)),
+            raw: raw.then(RawRecords::default),
+            keys: Keys::default(),
             worth: Worth::default(),
             #[cfg(test)]
             only_tape: false,
@@ -88,10 +95,15 @@ impl Rows {
         if self.only_tape {
             return false;
         }
-        if self.raw.is_some() || !paths.0.is_empty() || !self.worth.is_worth() {
+        if !paths.0.is_empty() || !self.worth.is_worth() {
             return false;
         }
-        let went = direct::append_object(&mut self.level, self.len, record, rules);
+        let (level, row) = (&mut self.level, self.len);
+        let went = if self.raw.is_some() {
+            passing::append_object(level, &mut self.keys, row, record, rules)
+        } else {
+            direct::append_object(level, row, record, rules)
+        };
         if went {
             self.len += 1;
         } else {
@@ -114,9 +126,6 @@ impl Rows {
         let mut result = self.append_pairs(scanned, paths, rules);
         if result.is_ok() && !paths.0.is_empty() {
             result = self.append_paths(paths, rules);
-        }
-        if let (Ok(()), Some(raw)) = (&result, &mut self.raw) {
-            let _ = append_text(raw, scanned.bytes, rules);
         }
         self.end_row(result)
     }
@@ -183,6 +192,51 @@ impl Rows {
             |open| open.extend_from_slice(raw(key)),
             |open| open.extend_from_slice(raw(key + 1)),
         );
+    }
+
+    /// Which column each of a record's texts is for, if each is for one of its own.
+    pub(super) fn texts_of(&self, names: &[String], paths: &PathValues) -> Option<Box<[usize]>> {
+        let slots = names.iter().map(|name| self.level.slot_of(name.as_bytes()));
+        let slots: Box<[usize]> = slots.collect::<Option<_>>()?;
+        let distinct: HashSet<usize> = slots.iter().copied().collect();
+        (paths.0.is_empty() && distinct.len() == slots.len()).then_some(slots)
+    }
+
+    /// Appends a record of texts, each for one of `slots`, as a row; `None` is NULL. `false`: nothing was done, one of them does not
+    /// fit.
+    pub(super) fn append_plain_texts<'a>(
+        &mut self,
+        slots: &[usize],
+        texts: impl Iterator<Item = Option<&'a [u8]>>,
+        rules: &Rules,
+    ) -> bool {
+        #[cfg(test)]
+        if self.only_tape {
+            return false;
+        }
+        if !self.worth.is_worth() {
+            return false;
+        }
+        let row = self.len;
+        let fits = slots.iter().zip(texts).all(|(slot, text)| {
+            let column = &mut self.level.slots[*slot].column;
+            if column.len() < row {
+                column.pad(row);
+            }
+            // Quotes around nothing are a text among texts, elsewhere nothing.
+            if let Some(text) = text.filter(|text| !text.is_empty() || column.is_text()) {
+                return matches!(append_text(column, text, rules), Ok(true));
+            }
+            column.push_null();
+            true
+        });
+        if fits {
+            self.len += 1;
+        } else {
+            self.level.truncate(row);
+        }
+        self.worth.learn(fits);
+        fits
     }
 
     /// Appends a record of named texts as a row; `None` is NULL.
@@ -325,19 +379,20 @@ impl Rows {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let raw = self.raw.as_ref().map_or(0, Column::bytes);
+        let raw = self.raw.as_ref().map_or(0, RawRecords::bytes);
         self.level.bytes() + self.rescued.bytes() + raw
     }
 
     /// Whether a record of so many bytes can be appended without passing what Arrow's offsets reach.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         // A value may stand in a column and in `_rescued`, escaped there to six times its size.
-        let raw = self.raw.as_ref().map_or(0, Column::offset);
+        let raw = self.raw.as_ref().map_or(0, RawRecords::offset);
         let most = self.level.offset().max(self.rescued.offset()).max(raw);
         most.saturating_add(bytes.saturating_mul(8)) < OFFSET_MAX
     }
 
-    pub(super) fn raw(&mut self) -> Option<&mut Column> {
+    /// Records as they came, one for each row: whoever appends a row appends its record here.
+    pub(super) fn raw(&mut self) -> Option<&mut RawRecords> {
         self.raw.as_mut()
     }
 

@@ -13,6 +13,7 @@ mod error;
 mod footer;
 mod int96;
 mod json_row;
+mod members;
 mod ndjson_file;
 #[cfg(test)]
 mod nested_tests;
@@ -27,7 +28,7 @@ mod widen;
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 pub use error::EncodeError;
@@ -54,7 +55,11 @@ pub struct Layout {
 
 enum LayoutKind {
     Parquet(Arc<parquet_file::ParquetLayout>),
-    Ndjson { codec: Codec, raw: bool },
+    Ndjson {
+        codec: Codec,
+        raw: bool,
+        members: Option<Arc<members::Members>>,
+    },
 }
 
 impl Layout {
@@ -75,7 +80,15 @@ impl Layout {
                 let leaves = layout.leaves();
                 (LayoutKind::Parquet(Arc::new(layout)), leaves)
             }
-            OutputFormat::Ndjson { codec } => (LayoutKind::Ndjson { codec, raw }, 1),
+            OutputFormat::Ndjson { codec } => {
+                let members = members::Members::of(codec).map(Arc::new);
+                let kind = LayoutKind::Ndjson {
+                    codec,
+                    raw,
+                    members,
+                };
+                (kind, 1)
+            }
         };
         Ok(Arc::new(Self {
             schema,
@@ -83,6 +96,53 @@ impl Layout {
             kind,
         }))
     }
+}
+
+impl Layout {
+    /// With what files of an older layout share, so that it is there once.
+    #[must_use]
+    pub fn share(self: Arc<Self>, older: &Self) -> Arc<Self> {
+        let mut layout = self;
+        if let (
+            Some(Self {
+                kind: LayoutKind::Ndjson { members, .. },
+                ..
+            }),
+            LayoutKind::Ndjson {
+                members: theirs, ..
+            },
+        ) = (Arc::get_mut(&mut layout), &older.kind)
+        {
+            members.clone_from(theirs);
+        }
+        layout
+    }
+
+    /// Memory that files of this layout share.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        match &self.kind {
+            LayoutKind::Ndjson {
+                members: Some(members),
+                ..
+            } => members.memory(),
+            _ => 0,
+        }
+    }
+}
+
+/// Memory of the rows of a batch by themselves: of what they share with others, views into one buffer, each counts its own.
+#[must_use]
+pub fn row_memory(batch: &RecordBatch) -> usize {
+    let columns = batch.columns().iter();
+    let memory = columns.map(|column| match column.as_binary_view_opt() {
+        Some(views) => {
+            let lengths = views.lengths().map(|length| length as usize);
+            views.len() * size_of::<u128>() + lengths.sum::<usize>()
+        }
+        None => column.get_array_memory_size(),
+    });
+    memory.sum()
 }
 
 /// Writes one data file to `W`.
@@ -101,9 +161,16 @@ impl<W: Write + Send> Encoder<W> {
                 &layout.schema,
                 output,
             )?),
-            LayoutKind::Ndjson { codec, raw } => {
-                Self::Ndjson(ndjson_file::NdjsonFile::open(*codec, *raw, output))
-            }
+            LayoutKind::Ndjson {
+                codec,
+                raw,
+                members,
+            } => Self::Ndjson(ndjson_file::NdjsonFile::open(
+                *codec,
+                *raw,
+                members.clone(),
+                output,
+            )),
         })
     }
 

@@ -42,6 +42,12 @@ impl Csv {
     }
 
     pub(super) fn scan(&mut self, bytes: &[u8]) -> Option<UnitEnd> {
+        if self.at == At::RecordStart
+            && let Some(end) = self.whole_record(bytes)
+        {
+            self.at = At::Field;
+            return Some(self.end(end));
+        }
         let mut i = 0;
         while i < bytes.len() {
             let b = bytes[i];
@@ -85,6 +91,38 @@ impl Csv {
             }
         }
         None
+    }
+
+    /// One past the end of the record that begins here, if all of it is here: from quote to quote, without a look at fields. A
+    /// quote opens one where a delimiter stands before it.
+    #[inline]
+    fn whole_record(&self, bytes: &[u8]) -> Option<usize> {
+        let first = *bytes.first()?;
+        if matches!(first, b'\r' | b'\n') || self.comment == Some(first) {
+            return None;
+        }
+        let mut end = memchr::memchr(b'\n', bytes)?;
+        let Some(quote) = self.quote else {
+            return Some(end + 1);
+        };
+        let mut at = 0;
+        while let Some(found) = memchr::memchr(quote, &bytes[at..end]) {
+            at += found + 1;
+            if at > 1 && bytes[at - 2] != self.delimiter {
+                continue;
+            }
+            loop {
+                at += memchr::memchr(quote, &bytes[at..])? + 1;
+                if *bytes.get(at)? != quote {
+                    break;
+                }
+                at += 1;
+            }
+            if at > end {
+                end = at + memchr::memchr(b'\n', &bytes[at..])?;
+            }
+        }
+        Some(end + 1)
     }
 
     fn begin_field(&self, b: u8) -> At {

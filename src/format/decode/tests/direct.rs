@@ -129,14 +129,12 @@ fn all_types(new_columns: NewColumns) -> SchemaSettings {
 /// Decodes segments of lines, by the straight way where it goes, or never.
 fn through(
     settings: &SchemaSettings,
+    context: &FileContext,
     segments: &[Vec<String>],
-    depth_max: u32,
     only_tape: bool,
 ) -> (DecodedBatch, Vec<Reject>) {
     let mut decoder = decoder(&registry(settings));
     decoder.rows.only_tape = only_tape;
-    let mut context = context(InputFormat::Ndjson);
-    context.settings.depth_max = depth_max;
     let mut rejects = Vec::new();
     let mut from = 0;
     for (at, lines) in segments.iter().enumerate() {
@@ -144,14 +142,20 @@ fn through(
         let range = segment(from, &bytes);
         from += bytes.len() as u64;
         let mut reject = |r| rejects.push(r);
-        decoder.decode(at as u32, &context, &range, &bytes, &mut reject);
+        decoder.decode(at as u32, context, &range, &bytes, &mut reject);
     }
     (decoder.take(), rejects)
 }
 
 fn agree(settings: &SchemaSettings, segments: &[Vec<String>], depth_max: u32) {
-    let (straight, straight_rejects) = through(settings, segments, depth_max, false);
-    let (tape, tape_rejects) = through(settings, segments, depth_max, true);
+    let mut context = context(InputFormat::Ndjson);
+    context.settings.depth_max = depth_max;
+    agree_on(settings, &context, segments);
+}
+
+fn agree_on(settings: &SchemaSettings, context: &FileContext, segments: &[Vec<String>]) {
+    let (straight, straight_rejects) = through(settings, context, segments, false);
+    let (tape, tape_rejects) = through(settings, context, segments, true);
     assert_eq!(columns(&straight.schema), columns(&tape.schema));
     assert_eq!(straight_rejects, tape_rejects);
     assert_eq!(straight.origins, tape.origins);
@@ -162,7 +166,46 @@ fn segments() -> impl Strategy<Value = Vec<Vec<String>>> {
     prop::collection::vec(prop::collection::vec(record(), 1..8), 1..4)
 }
 
+/// A CSV field; what is quoted may hold anything.
+fn field() -> impl Strategy<Value = String> {
+    prop_oneof![
+        2 => "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,4})?",
+        2 => "[a-z é]{0,12}|true|False|NULL|\"\"|",
+        1 => "20[0-9]{2}-(0[1-9]|1[0-2])-[0-2][0-9][ T][01][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,3})?Z?",
+        1 => "[a-z\"',\n\r {}]{0,9}".prop_map(|text| format!("\"{}\"", text.replace('"', "\"\""))),
+        1 => value().prop_map(|text| format!("\"{}\"", text.replace('"', "\"\""))),
+        1 => "[a-z\"\r]{0,4}",
+    ]
+}
+
+fn csv() -> impl Strategy<Value = (Vec<String>, Vec<Vec<String>>)> {
+    prop::collection::vec(key(), 1..8).prop_flat_map(|header| {
+        let columns = header.len();
+        let fields = prop_oneof![
+            9 => prop::collection::vec(field(), columns),
+            1 => prop::collection::vec(field(), 0..9),
+        ];
+        let rows = prop::collection::vec(fields.prop_map(|fields| fields.join(",")), 1..8);
+        (Just(header), prop::collection::vec(rows, 1..4))
+    })
+}
+
 proptest! {
+    #[test]
+    fn csv_goes_with_and_without_a_look_at_names_alike(
+        (header, segments) in csv(),
+        inferred in any::<bool>(),
+        null in prop::sample::select(vec!["", "NULL"]),
+        new_columns in prop::sample::select(vec![NewColumns::Add, NewColumns::Rescue, NewColumns::Reject]),
+    ) {
+        let settings = if inferred { settings() } else { all_types(new_columns) };
+        let mut context = context(InputFormat::Csv);
+        context.header = Some(header.into());
+        context.settings.csv.header = false;
+        context.settings.csv.null = null.to_owned();
+        agree_on(&settings, &context, &segments);
+    }
+
     #[test]
     fn the_straight_way_and_the_tape_agree_on_given_columns(
         segments in segments(),
@@ -175,6 +218,48 @@ proptest! {
     #[test]
     fn the_straight_way_and_the_tape_agree_on_columns_that_are_found(segments in segments()) {
         agree(&settings(), &segments, 128);
+    }
+
+    #[test]
+    fn raw_records_go_the_straight_way_and_the_tape_alike(
+        segments in segments(),
+        columns in prop::sample::select(vec![
+            &[][..],
+            &[("s", "string")],
+            &[("é", "string"), ("o", "struct<i:string,o:struct<s:string>>"), ("i", "string")],
+            &[("t", "timestamp"), ("n", "varchar(3)"), ("a long key of many words", "bigint"), ("m", "string"), ("q\"", "string")],
+        ]),
+        names in prop::sample::select(vec![Names::Hive, Names::AsIs]),
+        new_columns in prop::sample::select(vec![NewColumns::Rescue, NewColumns::Reject, NewColumns::Add]),
+        depth_max in prop::sample::select(vec![0, 1, 2, 3, 128]),
+    ) {
+        let mut settings = given(columns, new_columns);
+        settings.mode = SchemaMode::None;
+        settings.names = names;
+        agree(&settings, &segments, depth_max);
+    }
+
+    #[test]
+    fn deep_records_go_the_straight_way_and_the_tape_alike(
+        opening in prop::collection::vec(prop::sample::select(vec!["[", "{\"a\":", "[1,", "[{},"]), 0..140),
+        wrong in prop::option::of((any::<prop::sample::Index>(), prop::sample::select(vec!["]", "}", ",", ""]))),
+        depth_max in prop::sample::select(vec![0, 63, 64, 65, 128]),
+    ) {
+        let mut closing: Vec<&str> = opening
+            .iter()
+            .rev()
+            .map(|opened| if opened.starts_with('[') { "]" } else { "}" })
+            .collect();
+        if let Some((at, by)) = wrong && !closing.is_empty() {
+            let at = at.index(closing.len());
+            closing[at] = by;
+        }
+        let record = format!("{{\"s\":{}1{}}}", opening.concat(), closing.concat());
+        for columns in [&[][..], &[("t", "string")], &[("s", "string")]] {
+            let mut settings = given(columns, NewColumns::Rescue);
+            settings.mode = SchemaMode::None;
+            agree(&settings, &[vec![record.clone()]], depth_max);
+        }
     }
 
     #[test]
@@ -251,6 +336,67 @@ fn records_of_one_kind_go_the_straight_way_with_blanks_and_missing_keys_too() {
         );
     }
     assert_eq!(decoder.rows(), lines.len());
+}
+
+#[test]
+fn csv_records_that_fit_go_without_a_look_at_names() {
+    let settings = given(
+        &[
+            ("id", "bigint"),
+            ("name", "string"),
+            ("at", "timestamp"),
+            ("x", "double"),
+        ],
+        NewColumns::Reject,
+    );
+    let mut decoder = decoder(&registry(&settings));
+    let none = super::super::rows::PathValues::new(&decoder.schema, &[]);
+    let names = ["x", "name", "id"].map(str::to_owned);
+    let slots = decoder.rows.texts_of(&names, &none).unwrap();
+    assert_eq!(*slots, [3, 1, 0]);
+    for (texts, fits) in [
+        ([Some("1.5"), Some("a"), Some("7")], true),
+        ([Some(""), None, Some("")], true),
+        ([Some("1"), Some(""), Some("x")], false),
+        ([None, None, None], true),
+    ] {
+        let texts = texts.iter().map(|text| text.map(str::as_bytes));
+        let went = decoder
+            .rows
+            .append_plain_texts(&slots, texts, &decoder.rules);
+        assert_eq!(went, fits);
+    }
+    assert_eq!(decoder.rows(), 3);
+    for names in [&["id", "ID"][..], &["id", "other"], &["id", "id"]] {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        assert!(decoder.rows.texts_of(&names, &none).is_none(), "{names:?}");
+    }
+}
+
+#[test]
+fn raw_records_go_the_straight_way_with_any_keys_and_values() {
+    for columns in [&[][..], &[("id", "string"), ("t", "string")]] {
+        let mut settings = given(columns, NewColumns::Rescue);
+        settings.mode = SchemaMode::None;
+        let mut decoder = decoder(&registry(&settings));
+        let lines = [
+            "{\"id\":1,\"name\":\"a\\n\\u00e9\\ud83d\\ude00\",\"o\":{\"x\":1.5e-3,\"l\":[\"p\",null,{\"\\\"\":[[]]}]}}",
+            " { \"id\" : \"2\" , \"name\" : null , \"o\" : { \"x\" : -0 , \"l\" : [ ] } , \"b\" : true } ",
+            "{\"t\":\"only\"}",
+            "{\"new\":{},\"id\":3,\"other\":false}",
+            "{}",
+        ];
+        for line in lines {
+            let none = super::super::rows::PathValues::new(&decoder.schema, &[]);
+            assert!(
+                decoder
+                    .rows
+                    .append_plain(line.as_bytes(), &none, &decoder.rules),
+                "{line}"
+            );
+        }
+        assert_eq!(decoder.rows(), lines.len());
+    }
 }
 
 #[test]

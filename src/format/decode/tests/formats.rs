@@ -234,7 +234,7 @@ fn raw_records_land_byte_for_byte_with_the_columns_that_paths_name() {
         .batch
         .column(0)
         .as_any()
-        .downcast_ref::<arrow::array::BinaryArray>()
+        .downcast_ref::<arrow::array::BinaryViewArray>()
         .unwrap();
     assert_eq!(raw.value(0), b"{\"x\": 1, \"r\":2.50 }");
     assert_eq!(raw.value(1), b"{\"r\":\"\\u0041\",\"r\":null}");
