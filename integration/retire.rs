@@ -66,9 +66,9 @@ fn another_way_to_retire_lands_nothing_again_and_removes_nothing_else() {
                 }
                 assert_eq!(site.lake().ids(), (0..10).collect::<Vec<_>>(), "{what}");
                 let places = [place_of(before), place_of(after)];
-                let gone = places.iter().any(Option::is_none);
-                let stands = |place: &&str| site.path(place).exists();
-                let count = places.into_iter().flatten().filter(stands).count();
+                let standing = places.iter().flatten();
+                let count = standing.filter(|at| site.path(at).exists()).count();
+                let gone = places.contains(&None);
                 assert!(count == 1 || (count == 0 && gone), "{what}: {count}");
                 assert_eq!(hidden(&site), 0, "{what}");
                 site.expect(0, &["audit", "--deep"]);

@@ -113,6 +113,7 @@ impl Channel {
         }
         queue.bytes += size;
         queue.events.push_back(event);
+        crash::holds("channel", queue.bytes);
         drop(queue);
         self.0.queue.changed();
         Ok(())

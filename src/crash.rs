@@ -23,6 +23,16 @@ pub fn broken(variant: &str) -> bool {
     cfg!(debug_assertions) && wanted_broken(variant)
 }
 
+/// Tells a simulation how much of something that is bounded (I11) is held from now on: what no port sees.
+#[inline]
+pub fn holds(what: &'static str, amount: usize) {
+    if cfg!(debug_assertions)
+        && let Some(turns) = crate::threads::turns()
+    {
+        turns.holds(what, amount as u64);
+    }
+}
+
 fn wanted_broken(variant: &str) -> bool {
     static WANTED: std::sync::LazyLock<String> =
         std::sync::LazyLock::new(|| std::env::var("LAKEWARD_BROKEN").unwrap_or_default());

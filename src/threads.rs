@@ -31,6 +31,8 @@ pub trait Turns: Send + Sync {
     fn place(&self, name: &str);
     /// Whether this deliberately wrong variant is asked for.
     fn broken(&self, variant: &str) -> bool;
+    /// How much of something that is bounded (I11) is held from now on.
+    fn holds(&self, what: &'static str, amount: u64);
     /// What the kernel's random bits are.
     fn random(&self) -> u64;
     /// By the simulated clock, which no jump of the wall clock moves.

@@ -12,7 +12,7 @@ use super::checker::{Checker, Dropped};
 use super::journal::store::Disk as JournalDisk;
 use super::lake::LakeStore;
 use super::place::{PIPELINE, QUARANTINE, SPOOL};
-use super::plan::Act;
+use super::plan::{Act, Bulk, Setting};
 use super::records::{self, dropped};
 use super::spool::SpoolDisk;
 use super::spool::model::NodeId;
@@ -48,10 +48,29 @@ pub struct Stage {
     pub stop: Option<(u64, Arc<Stop>)>,
     pub beside: Option<Beside>,
     pub staging: PathBuf,
-    /// 0: none, or not to be held.
-    pub payload_bytes_max: u64,
+    /// What the process that runs may hold.
+    bounds: Bounds,
     payload_bytes: u64,
+    bulk: Bulk,
 }
+
+/// I11, as the configuration promises it.
+#[derive(Default)]
+struct Bounds {
+    /// 0: none, or not to be held.
+    payload_bytes: u64,
+    channel_bytes: u64,
+    /// 0: not to be held.
+    staging_bytes: u64,
+    handles: usize,
+}
+
+/// What may be staged beyond `staging_bytes_max`: it is looked at once a second, and what channel and lanes hold by then is staged, too.
+const STAGED_BEYOND: u64 = 8 << 20;
+
+/// Files that a lane keeps open, and that landing opens.
+const HANDLES_OF_LANE: usize = 200;
+const HANDLES_BESIDE: usize = 16;
 
 /// Shared by the driver and what the world asks before each call.
 pub type Shared = Arc<Mutex<Stage>>;
@@ -70,6 +89,7 @@ pub struct Props {
     pub staging: PathBuf,
     /// The store ignores conditions.
     pub weak: bool,
+    pub bulk: Bulk,
 }
 
 impl Stage {
@@ -94,8 +114,9 @@ impl Stage {
             stop: None,
             beside: None,
             staging: props.staging,
-            payload_bytes_max: 0,
+            bounds: Bounds::default(),
             payload_bytes: 0,
+            bulk: props.bulk,
         }
     }
 
@@ -119,6 +140,7 @@ impl Stage {
         self.checker.look();
         self.checker.look_at_catalog(&self.metastore.registered());
         self.hold_payloads();
+        self.hold_bounds();
         self.see_who_left();
     }
 
@@ -135,9 +157,50 @@ impl Stage {
         }
     }
 
+    /// What the process that begins is configured with.
+    pub fn bind(&mut self, setting: &Setting) {
+        let payload = if setting.payload {
+            setting.payload_bytes_max
+        } else {
+            0
+        };
+        self.bounds = Bounds {
+            payload_bytes: payload,
+            // One segment is always let in.
+            channel_bytes: (setting.memory / 128).clamp(1 << 20, 4 << 20)
+                + 2 * setting.segment_bytes as u64,
+            staging_bytes: setting.staging_bytes_max,
+            handles: setting.lanes * HANDLES_OF_LANE + HANDLES_BESIDE,
+        };
+    }
+
+    /// I11: neither the channel, nor staging, nor the open files grow with what waits.
+    fn hold_bounds(&mut self) {
+        let mut exceeded = Vec::new();
+        let mut hold = |what: &str, held: u64, most: u64| {
+            if held > most {
+                exceeded.push(format!("I11: {what} {held}, and {most} are allowed"));
+            }
+        };
+        let channel = self.world.take_held("channel");
+        hold("bytes in the channel:", channel, self.bounds.channel_bytes);
+        if self.bounds.staging_bytes > 0 {
+            let most = self.bounds.staging_bytes + STAGED_BEYOND;
+            hold("bytes in staging:", bytes_in(&self.staging), most);
+        }
+        if self.bulk.counts_handles {
+            let most = self.bounds.handles as u64;
+            hold("open files:", open_below(&self.staging), most);
+        }
+        if self.checker.violations.is_empty() {
+            self.checker.violations.extend(exceeded);
+        }
+    }
+
     /// I11: nothing is put where there is no room. One call lies between two looks at most.
     fn hold_payloads(&mut self) {
-        if self.payload_bytes_max == 0 || !self.journal.is_in_memory() {
+        let most = self.bounds.payload_bytes;
+        if most == 0 || !self.journal.is_in_memory() {
             return;
         }
         let Some(journal) = self.journal.read(Arc::clone(&self.clock)) else {
@@ -147,8 +210,7 @@ impl Stage {
             journal.payload_bytes(PIPELINE).unwrap_or(0),
             self.payload_bytes,
         );
-        if held > before && before >= self.payload_bytes_max {
-            let most = self.payload_bytes_max;
+        if held > before && before >= most {
             self.checker.violations.push(format!(
                 "I11: {} bytes of payload were put into a journal that held {before}, and {most} are allowed",
                 held - before
@@ -352,8 +414,9 @@ impl Stage {
         }
     }
 
-    /// Somebody else's file takes the name of a data file that has not landed yet.
+    /// Somebody else's file takes the name of a data file that has not landed yet, nor with the very last call.
     fn put_foreign(&mut self) {
+        self.checker.look();
         if let Some(path) = self.checker.not_landed() {
             self.lake.put_foreign(&path, b"somebody else's\n");
             self.checker.foreign.insert(path);
@@ -361,10 +424,14 @@ impl Stage {
     }
 
     fn drop_new(&mut self, path: &str, records: u64, broken: u64, synced: bool, touched: bool) {
-        let dropped = Dropped {
+        let mut dropped = Dropped {
             touched,
             ..dropped(self.drops.len(), path, records, broken)
         };
+        let Bulk {
+            landing, blanks, ..
+        } = self.bulk;
+        records::enlarge(&mut dropped, landing, blanks);
         self.disk.drop_file(place(path), &dropped.bytes, synced);
         self.drops.push(dropped);
     }
@@ -390,6 +457,19 @@ impl Stage {
 
 pub fn place(path: &str) -> String {
     format!("{SPOOL}/{path}")
+}
+
+fn bytes_in(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let lengths = entries.filter_map(|entry| Some(entry.metadata().ok()?.len()));
+    lengths.sum()
+}
+
+/// Files below a directory that this process has open, as Linux tells (`proc_pid_fd(5)`).
+fn open_below(dir: &Path) -> u64 {
+    let handles = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let places = handles.filter_map(|handle| std::fs::read_link(handle.ok()?.path()).ok());
+    places.filter(|place| place.starts_with(dir)).count() as u64
 }
 
 pub fn empty(dir: &Path) {

@@ -114,6 +114,53 @@ fn payload(plan: &mut Plan) {
     );
 }
 
+/// Nothing but what fills the program: one long file, and the others that are dropped.
+fn filled(plan: &mut Plan, records: u64) {
+    local(plan);
+    plan.setting.payload = false;
+    plan.setting.parquet = false;
+    plan.setting.registers = false;
+    plan.setting.lanes = 1;
+    plan.changed = None;
+    plan.weather.once_in = 1000;
+    plan.acts.retain(|(_, act)| matches!(act, Act::Drop { .. }));
+    if let Some((_, Act::Drop { records: all, .. })) = plan.acts.first_mut() {
+        *all = records;
+    }
+}
+
+/// The committer is slower than the source: a batch for each record, and records of which nearly nothing lands.
+fn read_ahead(plan: &mut Plan) {
+    filled(plan, 60);
+    plan.setting.memory = 32 << 20;
+    plan.setting.segment_bytes = 100_000;
+    plan.setting.roll_records = 1;
+    plan.bulk.blanks = 150_000;
+}
+
+/// Each record has a partition of its own, and memory is for a part of them.
+fn many_partitions(plan: &mut Plan) {
+    filled(plan, 600);
+    plan.setting.path = "t/k={id}";
+    plan.setting.memory = 2 << 20;
+    plan.setting.segment_bytes = 30_000;
+    plan.setting.roll_records = 10_000;
+    plan.bulk.landing = 2_000;
+    plan.bulk.counts_handles = true;
+}
+
+/// A batch that would not end by itself, while time goes by.
+fn staged_much(plan: &mut Plan) {
+    filled(plan, 1000);
+    plan.setting.path = "t";
+    plan.setting.memory = 4 << 20;
+    plan.setting.staging_bytes_max = 100_000;
+    plan.setting.segment_bytes = 100_000;
+    plan.setting.roll_records = 10_000;
+    plan.bulk.landing = 20_000;
+    plan.bulk.call_ns = 200_000_000;
+}
+
 /// Second agents on copies of the journal start all the time.
 fn copied(plan: &mut Plan) {
     add(
@@ -374,6 +421,27 @@ pub const VARIANTS: &[Variant] = &[
         invariant: 11,
         what: "payloads are journaled where there is no room",
         tune: payload,
+        near: 1,
+    },
+    Variant {
+        name: "i11-channel-without-bound",
+        invariant: 11,
+        what: "the source reads ahead without end",
+        tune: read_ahead,
+        near: 1,
+    },
+    Variant {
+        name: "i11-handles-kept-open",
+        invariant: 11,
+        what: "a handle for each partition",
+        tune: many_partitions,
+        near: 1,
+    },
+    Variant {
+        name: "i11-staging-without-bound",
+        invariant: 11,
+        what: "intake goes on whatever staging holds",
+        tune: staged_much,
         near: 1,
     },
     Variant {

@@ -286,11 +286,10 @@ impl Checker {
         }
     }
 
-    /// Directories of the table in which something has landed.
+    /// Partitions of the table in which something has landed, whatever its key is.
     fn directories(&self) -> BTreeSet<String> {
-        let data = self.seen.keys().filter(|path| path.contains("day="));
-        data.filter_map(|path| path.rsplit_once('/'))
-            .filter(|(dir, _)| !dir.starts_with("_rejects"))
+        let data = self.seen.keys().filter_map(|path| path.rsplit_once('/'));
+        data.filter(|(dir, _)| dir.contains('=') && !dir.starts_with("_rejects"))
             .map(|(dir, _)| dir.to_owned())
             .collect()
     }

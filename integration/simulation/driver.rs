@@ -110,7 +110,11 @@ pub fn run_with(
         clock: Arc::clone(&clock),
         staging: place.staging(),
         weak: plan.setting.weak,
+        bulk: plan.bulk,
     };
+    if plan.bulk.call_ns > 0 {
+        world.take_longer(plan.bulk.call_ns);
+    }
     let run = Run {
         plan,
         place,
@@ -265,11 +269,7 @@ impl Run<'_> {
         let stop = Arc::new(Stop::default());
         {
             let mut stage = lock(&self.stage);
-            stage.payload_bytes_max = if setting.payload {
-                setting.payload_bytes_max
-            } else {
-                0
-            };
+            stage.bind(setting);
             let at = if daemon {
                 self.world.calls() + 100 + self.world.below(600)
             } else {

@@ -111,6 +111,11 @@ pub fn configured(place: &Place, text: &str, setting: &Setting, spool: &str) -> 
     let path = place.dir.path().join("lakeward.toml");
     std::fs::write(&path, text).expect("a configuration");
     let mut config = load(&path).expect("a configuration");
+    // Smaller than a configuration may say, so that little fills it.
+    config.agent.memory = setting.memory;
+    if setting.staging_bytes_max > 0 {
+        config.agent.staging_bytes_max = setting.staging_bytes_max;
+    }
     let source = &mut config.pipelines[0].source;
     source.reading.segment_bytes = setting.segment_bytes;
     source.spool.path = spool.into();

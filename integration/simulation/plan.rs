@@ -31,7 +31,14 @@ pub struct Setting {
     pub registers: bool,
     /// Columns from the file's path; none if it is empty.
     pub path_columns: &'static str,
+    /// `agent.memory`, as small as one likes.
+    pub memory: u64,
+    /// 0: no limit.
+    pub staging_bytes_max: u64,
 }
+
+/// `agent.memory` of most runs.
+const MEMORY: u64 = 512 << 20;
 
 impl Setting {
     pub const fn plain() -> Self {
@@ -48,6 +55,8 @@ impl Setting {
             forgets: false,
             registers: false,
             path_columns: "",
+            memory: MEMORY,
+            staging_bytes_max: 0,
         }
     }
 }
@@ -193,7 +202,21 @@ pub struct Plan {
     pub reuses_inodes: bool,
     /// After a death all goes on as its state says, whatever the calls before it were: see [`World::align`](super::world::World::align).
     pub aligned: bool,
+    pub bulk: Bulk,
     pub broken: &'static str,
+}
+
+/// How large what is dropped is, where bounds are to be met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bulk {
+    /// Blanks at the end of each record: bytes that are read and do not land.
+    pub blanks: usize,
+    /// Bytes in each record that land.
+    pub landing: usize,
+    /// What a call takes; 0: the usual.
+    pub call_ns: u64,
+    /// The program's open files are counted at each call.
+    pub counts_handles: bool,
 }
 
 /// Drops of a small workload: two files and two batches at least.
@@ -239,6 +262,7 @@ impl Plan {
             upgraded: false,
             reuses_inodes: false,
             aligned: true,
+            bulk: Bulk::default(),
             broken: "",
         }
     }
@@ -249,6 +273,13 @@ impl Plan {
         let lake = [LakeKind::Local, LakeKind::Hdfs, LakeKind::S3][chance.below(3) as usize];
         let mut setting = setting(&mut chance, lake);
         let mut changed = chance.once_in(4).then(|| changed(&mut chance, &setting));
+        if let Some(changed) = &mut changed {
+            // Numbers of its own: all else stays as it is without it.
+            let mut own = Chance::new(seed ^ 0x2e71);
+            if own.once_in(2) {
+                changed.retire = WAYS_TO_RETIRE[own.below(4) as usize];
+            }
+        }
         let mut acts = acts(&mut chance);
         if chance.once_in(4) {
             // A table is where it is, and of one format.
@@ -281,17 +312,19 @@ impl Plan {
             upgraded: chance.once_in(4),
             reuses_inodes: chance.once_in(3),
             aligned: false,
+            bulk: Bulk::default(),
             broken: "",
             setting,
         }
     }
 }
 
+const WAYS_TO_RETIRE: [Retire; 4] = [Retire::Rename, Retire::Move, Retire::Delete, Retire::Keep];
+
 fn setting(chance: &mut Chance, lake: LakeKind) -> Setting {
-    let retire = [Retire::Rename, Retire::Move, Retire::Delete, Retire::Keep];
     Setting {
         payload: chance.once_in(4),
-        retire: retire[chance.below(4) as usize],
+        retire: WAYS_TO_RETIRE[chance.below(4) as usize],
         lanes: 1 + chance.below(2) as usize,
         parquet: chance.once_in(8),
         path: ["t/day={day}", "t"][chance.below(2) as usize],
@@ -302,6 +335,8 @@ fn setting(chance: &mut Chance, lake: LakeKind) -> Setting {
         forgets: false,
         registers: false,
         path_columns: "",
+        memory: MEMORY,
+        staging_bytes_max: 0,
     }
 }
 

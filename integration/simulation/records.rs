@@ -55,6 +55,23 @@ pub fn dropped(number: usize, path: &str, records: u64, broken: u64) -> Dropped 
     }
 }
 
+/// The same records, larger: with `landing` bytes that land, and `blanks` that do not.
+pub fn enlarge(dropped: &mut Dropped, landing: usize, blanks: usize) {
+    if (landing, blanks) == (0, 0) {
+        return;
+    }
+    let text = String::from_utf8_lossy(&dropped.bytes).into_owned();
+    let lines = text.lines().map(|line| match line.strip_suffix('}') {
+        Some(open) if landing > 0 => format!("{open},\"pad\":\"{}\"}}", "p".repeat(landing)),
+        _ => line.to_owned(),
+    });
+    let blanks = " ".repeat(blanks);
+    dropped.bytes = lines
+        .map(|line| line + &blanks + "\n")
+        .collect::<String>()
+        .into_bytes();
+}
+
 /// Records by their ids, with how often each was found.
 pub type Found = BTreeMap<String, u64>;
 

@@ -288,6 +288,10 @@ impl Turns for Schedule {
         self.switched.contains(&variant)
     }
 
+    fn holds(&self, what: &'static str, amount: u64) {
+        self.world.holds(what, amount);
+    }
+
     fn random(&self) -> u64 {
         self.world.bits()
     }

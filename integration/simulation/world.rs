@@ -12,6 +12,7 @@
 //! cannot change the world after its death. No lock may be held across [`World::call`] and [`Turn::end`]: another thread of the process may
 //! go on there.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lakeward::threads;
@@ -19,7 +20,7 @@ use lakeward::threads;
 /// When a run begins, in nanoseconds since 1970.
 const START_NS: i64 = 1_764_000_000_000_000_000;
 
-/// What a call takes by the simulated clock.
+/// What a call takes by the simulated clock, unless said otherwise.
 const CALL_NS: u64 = 200_000;
 
 /// What kind of thing a call is, which says what can befall it.
@@ -133,6 +134,9 @@ struct State {
     faults: u64,
     now_ns: i64,
     elapsed_ns: u64,
+    call_ns: u64,
+    /// The most that the program said it held, by what.
+    held: BTreeMap<&'static str, u64>,
     watch: Option<Watch>,
     before: Option<Before>,
 }
@@ -164,6 +168,8 @@ impl World {
             faults: 0,
             now_ns: START_NS,
             elapsed_ns: 0,
+            call_ns: CALL_NS,
+            held: BTreeMap::new(),
             watch: None,
             before: None,
         })))
@@ -217,7 +223,8 @@ impl World {
             watch(self);
         }
         // No call is over in no time.
-        self.pass(CALL_NS);
+        let call_ns = self.state().call_ns;
+        self.pass(call_ns);
     }
 
     fn tell_before(&self, operation: &str, subject: &str) {
@@ -243,6 +250,25 @@ impl World {
 
     pub fn before(&self, before: Option<Before>) {
         self.state().before = before;
+    }
+
+    /// Each call takes so long from here on.
+    pub fn take_longer(&self, call_ns: u64) {
+        self.state().call_ns = call_ns;
+    }
+
+    /// The program says how much of something it holds.
+    pub fn holds(&self, what: &'static str, amount: u64) {
+        let mut state = self.state();
+        if !state.dead {
+            let most = state.held.entry(what).or_default();
+            *most = amount.max(*most);
+        }
+    }
+
+    /// The most that was held of it since the last time.
+    pub fn take_held(&self, what: &str) -> u64 {
+        self.state().held.remove(what).unwrap_or(0)
     }
 
     /// A number in `0..bound` from the run's seed.

@@ -76,6 +76,12 @@ impl Turns for OfLake {
         }
     }
 
+    fn holds(&self, what: &'static str, amount: u64) {
+        if let Some(outer) = &self.outer {
+            outer.holds(what, amount);
+        }
+    }
+
     fn is_dying(&self) -> bool {
         self.port.world.is_dead()
     }
