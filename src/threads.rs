@@ -313,11 +313,10 @@ impl<'scope> Scope<'scope, '_> {
         body: impl FnOnce() -> T + Send + 'scope,
     ) -> Scoped<'scope, T> {
         let (body, ended) = taking_turns(name, body);
-        let named = std::thread::Builder::new().name(name.to_owned());
-        let handle = named
-            .spawn_scoped(self.inner, body)
-            .unwrap_or_else(|e| panic!("start the thread `{name}`: {e}"));
-        Scoped { handle, ended }
+        Scoped {
+            handle: self.inner.spawn(body),
+            ended,
+        }
     }
 }
 

@@ -54,12 +54,13 @@ impl Lines {
 
     /// How many lines these are, if each is a record; `None`: one begins with a blank, and may be nothing else.
     pub(super) fn records(&self, lines: &[u8]) -> Option<u64> {
-        let may_be_blank =
-            |(before, byte): (&u8, &u8)| u8::from(*before == b'\n') & u8::from(*byte <= b' ');
-        let pairs = lines.iter().zip(&lines[1..]);
-        // All of them, without a way out, which the compiler does many at a time.
-        let blank = lines[0] <= b' ' || pairs.fold(0, |any, pair| any | may_be_blank(pair)) != 0;
-        (self.text || !blank).then(|| super::newlines(lines))
+        let mut blank = lines[0] <= b' ';
+        let mut count = 0;
+        for at in memchr::memchr_iter(b'\n', lines) {
+            count += 1;
+            blank |= lines.get(at + 1).is_some_and(|next| *next <= b' ');
+        }
+        (self.text || !blank).then_some(count)
     }
 
     pub(super) fn finish(&mut self) -> Kind {
