@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Counts the instructions of each hot path (main.rs) and holds them against counts.txt.
 
     integration/paths/check.py             says which paths became dearer by more than 5 %, and fails
