@@ -14,7 +14,7 @@ const SPARE_BYTES: std::ops::RangeInclusive<usize> = 256 << 10..=2 << 20;
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// Bytes whose buffer serves another segment once they are dropped.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SegmentBytes(Vec<u8>);
 
 impl SegmentBytes {
@@ -39,12 +39,6 @@ impl SegmentBytes {
 impl From<Vec<u8>> for SegmentBytes {
     fn from(bytes: Vec<u8>) -> Self {
         Self(bytes)
-    }
-}
-
-impl Clone for SegmentBytes {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
     }
 }
 
