@@ -51,6 +51,7 @@ pub struct Backoff {
     failed: Option<Moment>,
     next: Duration,
     said: bool,
+    over: bool,
 }
 
 impl Backoff {
@@ -61,15 +62,18 @@ impl Backoff {
             failed: None,
             next: policy.first,
             said: false,
+            over: false,
         }
     }
 
-    /// Waits before the next attempt; `false`, at once, if the time is over. `fault` is what is waited for: whoever reads
+    /// Waits before the next attempt; `false`, at once and from then on, if the time is over. `fault` is what is waited for: whoever reads
     /// the log learns of it long before the time is over.
     pub async fn pause(&mut self, fault: &(dyn std::fmt::Display + Sync)) -> bool {
         let pause = jittered(self.next, super::random());
         let waited = self.failed.get_or_insert_with(Moment::now).elapsed();
-        if waited + pause > self.policy.total {
+        // By chance a shorter pause would fit the next time: whoever was told that it is over has given up already.
+        self.over |= waited + pause > self.policy.total;
+        if self.over {
             return false;
         }
         if !self.said && waited + pause >= SILENCE_MAX {
@@ -108,5 +112,26 @@ mod tests {
             longest: Duration::from_secs(1),
         });
         assert!(!backoff.pause(&"a fault").await);
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_was_given_up_stays_given_up() {
+        // Every second pause would fit by chance; here each of 64 operations asks a hundred times after it was told.
+        let policy = RetryPolicy {
+            total: Duration::from_micros(7500),
+            first: Duration::from_millis(10),
+            longest: Duration::from_millis(10),
+        };
+        let mut given_up = 0;
+        for _ in 0..64 {
+            let mut backoff = Backoff::new(policy);
+            if !backoff.pause(&"a fault").await {
+                given_up += 1;
+                for _ in 0..100 {
+                    assert!(!backoff.pause(&"a fault").await);
+                }
+            }
+        }
+        assert!(given_up > 0);
     }
 }
