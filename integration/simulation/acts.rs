@@ -448,10 +448,26 @@ impl Stage {
     }
 
     /// The contents of the files that stand in the spool.
+    /// A power cut may have taken back what a producer renamed.
     pub fn spooled(&self) -> Vec<Vec<u8>> {
+        let names = self.drops.iter().flat_map(|dropped| {
+            let before = dropped.path.strip_prefix("z-");
+            before.into_iter().chain([dropped.path.as_str()])
+        });
+        let names: BTreeSet<&str> = names.collect();
+        let read = |name: &str| self.disk.read(place(name));
+        names.into_iter().filter_map(read).collect()
+    }
+
+    /// Contents of what was renamed in the spool when it had landed.
+    pub fn renamed(&self) -> Vec<Vec<u8>> {
         let paths: BTreeSet<&String> = self.drops.iter().map(|dropped| &dropped.path).collect();
-        let read = |path: &String| self.disk.read(place(path));
-        paths.into_iter().filter_map(read).collect()
+        let names = paths.into_iter().flat_map(|path| {
+            let first = place(&format!("{path}.COMPLETED"));
+            let others = (1..=9).map(|n| place(&format!("{path}.COMPLETED.{n}")));
+            std::iter::once(first).chain(others).collect::<Vec<_>>()
+        });
+        names.filter_map(|name| self.disk.read(name)).collect()
     }
 }
 

@@ -136,6 +136,7 @@ pub fn run_with(
 fn spool_disk(plan: &Plan, world: &World) -> SpoolDisk {
     let disk = SpoolDisk::new(world);
     disk.reuse_inodes(plan.reuses_inodes);
+    disk.read_at_most(plan.read_bytes_max);
     if plan.mounts_spool() {
         disk.mount_new(SPOOL);
     } else {

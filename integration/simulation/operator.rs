@@ -9,6 +9,7 @@ use lakeward::journal::Request;
 use lakeward::pipeline::Halt;
 use lakeward::segment::JournalId;
 use lakeward::sink::PathTemplate;
+use lakeward::spool::Retire;
 use lakeward::{operator, rebuild};
 
 use super::acts::lock;
@@ -122,7 +123,11 @@ impl Run<'_> {
         {
             let mut stage = lock(&self.stage);
             self.disk.settle();
-            let spooled = stage.spooled();
+            let mut spooled = stage.spooled();
+            // Renamed files are known by their names alone then, and another way to retire leaves these to be read.
+            if setting.retire != Retire::Rename {
+                spooled.extend(stage.renamed());
+            }
             stage.checker.taken_over(&spooled);
         }
         let place = operator::Place {

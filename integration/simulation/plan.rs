@@ -200,6 +200,8 @@ pub struct Plan {
     pub upgraded: bool,
     /// The spool's disk gives inode numbers of removed files to new ones.
     pub reuses_inodes: bool,
+    /// A read of a spooled file answers no more, so that producers act between two reads of one.
+    pub read_bytes_max: usize,
     /// After a death all goes on as its state says, whatever the calls before it were: see [`World::align`](super::world::World::align).
     pub aligned: bool,
     pub bulk: Bulk,
@@ -261,6 +263,7 @@ impl Plan {
             daemon: false,
             upgraded: false,
             reuses_inodes: false,
+            read_bytes_max: usize::MAX,
             aligned: true,
             bulk: Bulk::default(),
             broken: "",
@@ -311,11 +314,22 @@ impl Plan {
             daemon: chance.once_in(4),
             upgraded: chance.once_in(4),
             reuses_inodes: chance.once_in(3),
+            read_bytes_max: read_bytes_max(seed),
             aligned: false,
             bulk: Bulk::default(),
             broken: "",
             setting,
         }
+    }
+}
+
+/// Numbers of its own: all else stays as it is without it.
+fn read_bytes_max(seed: u64) -> usize {
+    let mut own = Chance::new(seed ^ 0x5407);
+    if own.once_in(4) {
+        1 + own.below(100) as usize
+    } else {
+        usize::MAX
     }
 }
 

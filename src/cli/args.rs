@@ -95,6 +95,10 @@ pub enum Command {
     /// Make a lost or outdated journal again from the lake's manifests.
     Rebuild(Rebuild),
     /// Take over, on purpose, a spool that belongs to another journal.
+    ///
+    /// The other journal's memory does not come with it: whatever the configuration makes readable lands, whether or not it
+    /// has landed. Files that were renamed stay out by their suffix alone, so leave `retire` and `retire_suffix` as they
+    /// were, or put the old suffix into `skip_suffixes`. Where the journal is lost, `rebuild` brings its memory back.
     Adopt(Adopt),
     /// Let a quarantined file go on at its checkpoint, or count as new.
     Release(Release),

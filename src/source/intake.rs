@@ -226,6 +226,19 @@ impl Source {
         }
     }
 
+    /// As a copy on another file system, so that the original may still be found.
+    pub(super) fn is_copied(&self, row: &FileRow) -> Result<bool, Stop> {
+        let Some(target) = &row.retire_target else {
+            return Ok(false);
+        };
+        match self.spool.is_copied(&row.path, &row.stat, target) {
+            Ok(copied) => Ok(copied),
+            Err(e) if e.unavailable => Err(e.into()),
+            // It stood there a moment ago. Who cannot tell sets aside what may have landed.
+            Err(_) => Ok(true),
+        }
+    }
+
     /// A drop under the name of a retired file.
     fn after_retired(
         &mut self,

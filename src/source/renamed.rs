@@ -8,6 +8,7 @@
 //! | a file that is not retired and is gone | unrelated content | new: the number was used again |
 //! | a retired file, found at the target that was recorded of it | untouched | nothing: `retire` was another one then |
 //! | a retired file that does not stand at its target | untouched | landed under the first name: quarantine |
+//! | a retired file of which a copy stands there, on another file system | untouched | likewise: it was renamed while it was copied |
 //!
 //! Inodes are kept in memory for files that are not retired; of all others a filter says whether the journal is worth a question.
 
@@ -156,7 +157,8 @@ impl Source {
             self.seen.insert(key, found.stat, Why::Settled);
             return Ok(Some(false));
         }
-        if self.stands_at_target(&row)? {
+        // Another link to what stands there. A copy is no link: then this is what was copied, renamed by its producer while it was.
+        if self.stands_at_target(&row)? && !self.is_copied(&row)? {
             return Ok(None);
         }
         let reason = format!(
@@ -249,6 +251,7 @@ fn before_rename(path: &RelativePath, suffix: &str) -> Option<RelativePath> {
 mod tests {
     use super::super::testing::{Rig, Told};
     use crate::journal::FileState;
+    use crate::segment::RelativePath;
 
     const BOTH: &[u8] = b"{\"id\":1}\n{\"id\":2}\n";
 
@@ -294,6 +297,19 @@ mod tests {
         let row = rig.journal.row("b");
         assert_eq!(row.state, FileState::Quarantined);
         assert!(row.reason.unwrap().contains("landed as `a`"));
+    }
+
+    #[test]
+    fn a_landed_file_that_was_renamed_while_it_was_copied_away_is_set_aside() {
+        let (rig, told, _) = renamed(true, |rig| {
+            std::fs::write(rig.spool.place("a.COMPLETED"), BOTH).unwrap();
+            rig.journal.set("a", |row| {
+                row.state = FileState::Retired;
+                row.retire_target = Some(RelativePath::new("a.COMPLETED").unwrap());
+            });
+        });
+        assert_eq!(told.segments.len(), 0);
+        assert_eq!(rig.journal.row("b").state, FileState::Quarantined);
     }
 
     #[test]

@@ -192,7 +192,18 @@ impl Spool for FakeSpool {
     ) -> std::result::Result<bool, SpoolError> {
         Ok(self
             .stat(target)?
-            .is_some_and(|there| there.untouched(stat)))
+            .is_some_and(|there| there.size == stat.size))
+    }
+
+    fn is_copied(
+        &self,
+        _path: &RelativePath,
+        stat: &FileStat,
+        target: &RelativePath,
+    ) -> std::result::Result<bool, SpoolError> {
+        Ok(self
+            .stat(target)?
+            .is_some_and(|there| there.size == stat.size && there.inode != stat.inode))
     }
 
     fn retire(

@@ -317,6 +317,7 @@ fn a_file_is_renamed_once(make: Make<'_>, hands: &dyn Hands) {
     assert!(!spool.is_retired(&a, &stat, &target).unwrap());
     assert_eq!(spool.retire(&a, &stat, &target).unwrap(), Retired::Yes);
     assert!(spool.is_retired(&a, &stat, &target).unwrap());
+    assert!(!spool.is_copied(&a, &stat, &target).unwrap());
     spool.sync().unwrap();
     assert_eq!(
         hands.read(&settings, b"d/a.COMPLETED").as_deref(),

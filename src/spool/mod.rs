@@ -207,6 +207,18 @@ pub trait Spool: Send + Sync {
         target: &RelativePath,
     ) -> Result<bool, SpoolError>;
 
+    /// Whether it is retired (see [`Spool::is_retired`]) as a copy on another file system, so that its inode is no longer taken by
+    /// what stands at the target.
+    ///
+    /// # Errors
+    /// A failed look, which is not "no".
+    fn is_copied(
+        &self,
+        path: &RelativePath,
+        stat: &FileStat,
+        target: &RelativePath,
+    ) -> Result<bool, SpoolError>;
+
     /// Fsyncs every directory touched by [`Spool::retire`] and [`Spool::quarantine`] since the last call.
     ///
     /// # Errors

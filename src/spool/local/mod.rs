@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use directory::{Directory, failure, shown};
 use names::Names;
 use place::Place;
+use retire::AtTarget;
 use seen::Seen;
 use system::{FileSystem, Linux};
 use unsynced::Unsynced;
@@ -198,7 +199,16 @@ impl<F: FileSystem> Spool for LocalSpool<F> {
         stat: &FileStat,
         target: &RelativePath,
     ) -> Result<bool, SpoolError> {
-        self.stands_at_target(path, stat, target)
+        Ok(self.at_target(path, stat, target)?.is_some())
+    }
+
+    fn is_copied(
+        &self,
+        path: &RelativePath,
+        stat: &FileStat,
+        target: &RelativePath,
+    ) -> Result<bool, SpoolError> {
+        Ok(self.at_target(path, stat, target)? == Some(AtTarget::Copy))
     }
 
     fn sync(&self) -> Result<(), SpoolError> {

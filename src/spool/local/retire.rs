@@ -28,6 +28,14 @@ use crate::crash;
 use crate::segment::{FileStat, RelativePath};
 use crate::spool::{Retire, Retired, SpoolError, is_of_deleted};
 
+/// What a retired file is at its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AtTarget {
+    Itself,
+    /// Of a file of another file system.
+    Copy,
+}
+
 impl<F: FileSystem> LocalSpool<F> {
     pub(super) fn retire_file(
         &self,
@@ -131,23 +139,31 @@ impl<F: FileSystem> LocalSpool<F> {
         Ok(Retired::Changed(there))
     }
 
-    /// Whether the file was retired, for whoever finds another one under its name.
-    pub(super) fn stands_at_target(
+    /// What stands at the target, if the file was retired: for whoever finds another one under its name, or this one under another.
+    pub(super) fn at_target(
         &self,
         path: &RelativePath,
         stat: &FileStat,
         target: &RelativePath,
-    ) -> Result<bool, SpoolError> {
+    ) -> Result<Option<AtTarget>, SpoolError> {
         let place = self.place_of(path, target);
         if place.is_none() && target == path {
-            return Ok(false);
+            return Ok(None);
         }
         let root = self.root("look for the retired")?;
-        let there = match Self::found_directory(place, &root, target)? {
-            Some(to) => to.stat(target.name())?,
-            None => None,
+        let Some(to) = Self::found_directory(place, &root, target)? else {
+            return Ok(None);
         };
-        Ok(there.is_some_and(|there| is_the_retired(place, &there, stat)))
+        let there = to.stat(target.name())?;
+        if !there.is_some_and(|there| is_the_retired(place, &there, stat)) {
+            return Ok(None);
+        }
+        let is_here = to.identity()?.0 == root.identity()?.0;
+        Ok(Some(if is_here {
+            AtTarget::Itself
+        } else {
+            AtTarget::Copy
+        }))
     }
 
     /// `retire_dir`, unless the target was recorded before there was one.

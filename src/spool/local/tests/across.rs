@@ -123,7 +123,9 @@ fn an_unequal_file_of_the_same_size_and_time_in_the_archive_is_not_ours() {
     let spool = bench.spool();
     assert_eq!(bench.retire(&spool).unwrap(), Retired::TargetTaken);
     let target = spool.retire_target(&path("a"), 1);
+    assert!(!spool.is_copied(&path("a"), &bench.stat, &target).unwrap());
     let retired = spool.retire(&path("a"), &bench.stat, &target);
     assert_eq!(retired.unwrap(), Retired::Yes);
+    assert!(spool.is_copied(&path("a"), &bench.stat, &target).unwrap());
     assert_eq!(names_in(&archive), ["a", "a.1"]);
 }
