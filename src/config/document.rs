@@ -96,13 +96,47 @@ pub fn parse(text: &str, surroundings: &Surroundings, problems: &Problems) -> Ta
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        let line = error.span().map_or(0, |span| reader.line(span.start));
-        problems.add(line, "", format!("not TOML: {}", error.message()));
+        match error.span() {
+            Some(span) => {
+                let message = format!("not TOML: {}", error.message());
+                problems.add(reader.line(span.start), "", message);
+            }
+            // The parser says of its limit alone not where.
+            None => {
+                let message = format!(
+                    "not TOML: keys, arrays or tables are nested too deeply here ({})",
+                    error.message()
+                );
+                problems.add(deepest_line(text), "", message);
+            }
+        }
     }
     if !errors.is_empty() {
         return Table::default();
     }
     reader.table(table.get_ref(), "")
+}
+
+/// Where most dots stand in a line, or most brackets are open. Counted from 1.
+fn deepest_line(text: &str) -> usize {
+    let mut open: usize = 0;
+    let mut deepest = (0, 1);
+    for (number, line) in text.split('\n').enumerate() {
+        let dots = line.bytes().filter(|byte| *byte == b'.').count();
+        let mut most = open + dots;
+        for byte in line.bytes() {
+            match byte {
+                b'[' | b'{' => open += 1,
+                b']' | b'}' => open = open.saturating_sub(1),
+                _ => {}
+            }
+            most = most.max(open);
+        }
+        if most > deepest.0 {
+            deepest = (most, number + 1);
+        }
+    }
+    deepest.1
 }
 
 struct Reader<'a> {

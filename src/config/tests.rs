@@ -148,6 +148,14 @@ fn a_file_that_is_not_whole_is_told() {
 }
 
 #[test]
+fn what_is_nested_too_deeply_is_told_with_its_line() {
+    let dots = format!("a = 1\n[x{}]\n", ".y".repeat(200));
+    let told = complaint(&dots);
+    let place = "lakeward.toml:2: not TOML: keys, arrays or tables are nested too deeply here";
+    assert!(told.contains(place), "{told}");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_told() {
     let directory = directory();
     let missing = load_with(&directory.path().join("none.toml"), &variable).unwrap_err();

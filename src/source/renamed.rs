@@ -305,7 +305,7 @@ mod tests {
             std::fs::write(rig.spool.place("a.COMPLETED"), BOTH).unwrap();
             rig.journal.set("a", |row| {
                 row.state = FileState::Retired;
-                row.retire_target = Some(RelativePath::new("a.COMPLETED").unwrap());
+                row.retire_target = Some(RelativePath::new(b"a.COMPLETED").unwrap());
             });
         });
         assert_eq!(told.segments.len(), 0);
