@@ -96,19 +96,15 @@ pub fn parse(text: &str, surroundings: &Surroundings, problems: &Problems) -> Ta
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        match error.span() {
-            Some(span) => {
-                let message = format!("not TOML: {}", error.message());
-                problems.add(reader.line(span.start), "", message);
-            }
+        let message = error.message();
+        if let Some(span) = error.span() {
+            let line = reader.line(span.start);
+            problems.add(line, "", format!("not TOML: {message}"));
+        } else {
             // The parser says of its limit alone not where.
-            None => {
-                let message = format!(
-                    "not TOML: keys, arrays or tables are nested too deeply here ({})",
-                    error.message()
-                );
-                problems.add(deepest_line(text), "", message);
-            }
+            let nested = "keys, arrays or tables are nested too deeply here";
+            let line = deepest_line(text);
+            problems.add(line, "", format!("not TOML: {nested} ({message})"));
         }
     }
     if !errors.is_empty() {
