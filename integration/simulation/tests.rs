@@ -89,8 +89,8 @@ fn what_was_found_by_chance_stays_mended() {
         // Renamed by its producer while it was copied to a `retire_dir` on another file system, it landed again.
         802_581, 808_738,
         // The checker did not know what a changed `retire` leaves to be read in a spool that was adopted.
-        800_592, // Nor that a power cut takes back how a producer renamed a file.
-        812_032,
+        // Nor that a power cut takes back how a producer renamed a file.
+        800_592, 812_032,
     ] {
         let outcome = run(&Plan::of(seed), &Place::new(), false);
         assert!(

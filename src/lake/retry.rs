@@ -66,8 +66,8 @@ impl Backoff {
         }
     }
 
-    /// Waits before the next attempt; `false`, at once and from then on, if the time is over. `fault` is what is waited for: whoever reads
-    /// the log learns of it long before the time is over.
+    /// Waits before the next attempt; `false`, at once and from then on, if the time is over. `fault` is what is waited for:
+    /// whoever reads the log learns of it long before the time is over.
     pub async fn pause(&mut self, fault: &(dyn std::fmt::Display + Sync)) -> bool {
         let pause = jittered(self.next, super::random());
         let waited = self.failed.get_or_insert_with(Moment::now).elapsed();

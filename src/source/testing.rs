@@ -186,13 +186,12 @@ impl Spool for FakeSpool {
 
     fn is_retired(
         &self,
-        _path: &RelativePath,
+        path: &RelativePath,
         stat: &FileStat,
         target: &RelativePath,
     ) -> std::result::Result<bool, SpoolError> {
-        Ok(self
-            .stat(target)?
-            .is_some_and(|there| there.size == stat.size))
+        let is_it = |there: FileStat| there.untouched(stat);
+        Ok(self.stat(target)?.is_some_and(is_it) || self.is_copied(path, stat, target)?)
     }
 
     fn is_copied(
