@@ -129,7 +129,7 @@ impl Agent {
         runtime: &tokio::runtime::Handle,
     ) -> Result<(Self, Vec<Ending>), Halt> {
         if let Some(deadline) = orders.deadline {
-            stop.set_deadline(Instant::now() + deadline);
+            stop.set_deadline(deadline);
         }
         raise_open_files();
         let journal = Arc::new(open_journal(&config.agent, orders.wait, &stop)?);
@@ -151,10 +151,9 @@ impl Agent {
                 }
             };
             let rewind = Arc::new(AtomicBool::new(false));
-            let staging_dir = ports
-                .lake
-                .staging_dir(journal.id())
-                .unwrap_or_else(|| config.agent.state_dir.join("staging"));
+            let own_staging = ports.lake.staging_dir(journal.id());
+            let write_back = own_staging.is_some();
+            let staging_dir = own_staging.unwrap_or_else(|| config.agent.state_dir.join("staging"));
             if let Err(halt) = lock_staging(&staging_dir, &mut staging) {
                 error!(pipeline = %pipeline.name, reason = %halt, "halted");
                 failed.push(Ending::never_started(&pipeline.name, &halt));
@@ -174,6 +173,7 @@ impl Agent {
                     tally,
                     memory,
                     staging_dir,
+                    write_back,
                 }),
             });
         }

@@ -177,6 +177,7 @@ fn through_lane(path: &str) -> Go {
             batch: BatchNumber(batch),
             batch_time_ns: 0,
             staging_dir: staging.path().to_owned(),
+            write_back: false,
             settings: Arc::clone(&settings),
             schemas: Arc::clone(&schemas),
             numbers: Arc::new(AtomicU32::new(0)),

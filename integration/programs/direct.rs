@@ -49,6 +49,7 @@ fn write(
         batch: BatchNumber(1),
         batch_time_ns: 0,
         staging_dir: output.into(),
+        write_back: true,
         settings: Arc::new(pipeline.sink.clone()),
         schemas,
         numbers: Arc::new(AtomicU32::new(0)),

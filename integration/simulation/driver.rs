@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lakeward::catalog::Catalog;
 use lakeward::clock::Clock;
@@ -175,7 +176,7 @@ impl Run<'_> {
         let mut drained = false;
         while life < LIVES_MAX && !drained {
             life += 1;
-            let ended = self.life(setting, self.plan.daemon);
+            let ended = self.life(setting, self.plan.daemon, self.deadline());
             if self.end_process(&ended) {
                 return self.outcome(true);
             }
@@ -198,7 +199,7 @@ impl Run<'_> {
         for _ in 0..LAST_LIVES {
             lock(&self.stage).do_rest();
             self.befall();
-            let ended = self.life(setting, false);
+            let ended = self.life(setting, false, None);
             let _ended_sound = self.end_process(&ended);
             quiet = matches!(ended, Ended::Returned(Ok(())));
             if quiet && lock(&self.stage).is_over() {
@@ -217,7 +218,7 @@ impl Run<'_> {
         if quiet {
             let before = self.landed();
             // I8: recovery once more is recovery once.
-            let ended = self.life(setting, false);
+            let ended = self.life(setting, false, None);
             if !matches!(ended, Ended::Returned(Ok(()))) {
                 violations.push(format!("I8: running once more ended in {ended:?}"));
             } else if self.landed() != before {
@@ -265,8 +266,14 @@ impl Run<'_> {
             .collect()
     }
 
+    /// When a process that is told to end by itself has to: early in one life, late in the next.
+    fn deadline(&self) -> Option<Duration> {
+        let calls = self.plan.deadline_calls.filter(|_| !self.plan.daemon)?;
+        Some(self.world.calls_take(1 + self.world.below(calls)))
+    }
+
     /// One agent's process from its start to its end.
-    fn life(&self, setting: &Setting, daemon: bool) -> End {
+    fn life(&self, setting: &Setting, daemon: bool, deadline: Option<Duration>) -> End {
         let stop = Arc::new(Stop::default());
         {
             let mut stage = lock(&self.stage);
@@ -284,7 +291,12 @@ impl Run<'_> {
             stop,
             rewind: Arc::new(AtomicBool::new(false)),
         };
-        let ended = self.process(|| self.land(setting, orders));
+        let ended = self.process(|| {
+            if let Some(after) = deadline {
+                orders.stop.set_deadline(after);
+            }
+            self.land(setting, orders)
+        });
         self.lives.fetch_add(1, Ordering::SeqCst);
         let mut stage = lock(&self.stage);
         (stage.stop, stage.beside) = (None, None);
@@ -426,6 +438,7 @@ pub(super) fn pipeline_of(
         tally: Arc::new(Tally::new(PIPELINE, false)),
         memory: config.agent.memory,
         staging_dir,
+        write_back: false,
     })
 }
 

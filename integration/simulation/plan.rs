@@ -196,6 +196,8 @@ pub struct Plan {
     pub switches: u64,
     /// Processes stay up until they are told to stop.
     pub daemon: bool,
+    /// Processes that are no daemons have a deadline, as `--once --deadline` gives one, that comes before so many calls.
+    pub deadline_calls: Option<u64>,
     /// From the second process on the program is another version, which encodes the same records as other bytes.
     pub upgraded: bool,
     /// The spool's disk gives inode numbers of removed files to new ones.
@@ -261,6 +263,7 @@ impl Plan {
             power,
             switches: 0,
             daemon: false,
+            deadline_calls: None,
             upgraded: false,
             reuses_inodes: false,
             read_bytes_max: usize::MAX,
@@ -312,6 +315,7 @@ impl Plan {
             },
             switches: 1 + chance.below(4),
             daemon: chance.once_in(4),
+            deadline_calls: deadline_calls(seed),
             upgraded: chance.once_in(4),
             reuses_inodes: chance.once_in(3),
             read_bytes_max: read_bytes_max(seed),
@@ -331,6 +335,12 @@ fn read_bytes_max(seed: u64) -> usize {
     } else {
         usize::MAX
     }
+}
+
+/// Numbers of its own, likewise.
+fn deadline_calls(seed: u64) -> Option<u64> {
+    let mut own = Chance::new(seed ^ 0xdead_11e5);
+    own.once_in(4).then(|| 50 + own.below(600))
 }
 
 const WAYS_TO_RETIRE: [Retire; 4] = [Retire::Rename, Retire::Move, Retire::Delete, Retire::Keep];

@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lakeward::threads;
 
@@ -250,6 +251,11 @@ impl World {
 
     pub fn before(&self, before: Option<Before>) {
         self.state().before = before;
+    }
+
+    /// The time that so many calls take.
+    pub fn calls_take(&self, calls: u64) -> Duration {
+        Duration::from_nanos(self.state().call_ns * calls)
     }
 
     /// Each call takes so long from here on.

@@ -299,6 +299,7 @@ fn decode(
         batch: BatchNumber(0),
         batch_time_ns: SystemClock::default().now_ns(),
         staging_dir: scratch.to_owned(),
+        write_back: false,
         settings: Arc::new(pipeline.sink.clone()),
         schemas,
         numbers: Arc::default(),

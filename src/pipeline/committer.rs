@@ -370,6 +370,7 @@ impl Committer {
             batch: manifest.batch,
             batch_time_ns: membership.encoding.batch_time_ns,
             staging_dir: self.staging_dir.clone(),
+            write_back: false,
             settings: Arc::new(settings),
             schemas: Arc::new(crate::schema::SchemaRegistry::new(
                 self.schema_of(&membership.encoding),

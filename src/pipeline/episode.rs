@@ -536,6 +536,7 @@ impl Coordinator<'_> {
             batch: self.next,
             batch_time_ns: self.pipeline.ports.clock.now_ns(),
             staging_dir: self.pipeline.staging_dir.clone(),
+            write_back: self.pipeline.write_back,
             settings: Arc::clone(&self.committer.sink),
             schemas: Arc::clone(&self.schemas),
             numbers: Arc::default(),

@@ -128,6 +128,8 @@ pub struct Pipeline {
     /// This pipeline's share of `memory`.
     pub memory: u64,
     pub staging_dir: PathBuf,
+    /// Staging is the lake's own, whose landing syncs staged files.
+    pub write_back: bool,
 }
 
 impl Pipeline {

@@ -1,13 +1,14 @@
 //! The wish to stop, shared by everything that waits.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::threads::Monitor;
+use crate::threads::{Moment, Monitor};
 
 #[derive(Default)]
 struct State {
     reason: Option<String>,
-    deadline: Option<Instant>,
+    /// From when on, and how long until the wish holds.
+    deadline: Option<(Moment, Duration)>,
 }
 
 #[derive(Default)]
@@ -18,10 +19,13 @@ impl State {
         if self.reason.is_some() {
             return self.reason.clone();
         }
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Some("the deadline came".to_owned()),
-            _ => None,
-        }
+        (self.left() == Some(Duration::ZERO)).then(|| "the deadline came".to_owned())
+    }
+
+    /// Until the deadline; `None`: there is none.
+    fn left(&self) -> Option<Duration> {
+        let (since, after) = self.deadline?;
+        Some(after.saturating_sub(since.elapsed()))
     }
 }
 
@@ -36,9 +40,9 @@ impl Stop {
         self.0.changed();
     }
 
-    /// From this moment on the wish holds by itself.
-    pub fn set_deadline(&self, deadline: Instant) {
-        self.0.lock().deadline = Some(deadline);
+    /// After this time the wish holds by itself.
+    pub fn set_deadline(&self, after: Duration) {
+        self.0.lock().deadline = Some((Moment::now(), after));
     }
 
     #[must_use]
@@ -54,9 +58,11 @@ impl Stop {
     /// Waits; true as soon as the wish holds.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> bool {
-        let deadline = self.0.lock().deadline;
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let timeout = left.map_or(timeout, |left| left.min(timeout));
+        let timeout = self
+            .0
+            .lock()
+            .left()
+            .map_or(timeout, |left| left.min(timeout));
         self.0
             .wait_while(Some(timeout), |state| state.reason().is_none())
             .reason()

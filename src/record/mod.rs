@@ -9,6 +9,7 @@
 //!
 //! Pure: no I/O, no zones (a time without an offset is left to the caller), no allocation per value.
 
+mod expected;
 pub mod number;
 pub mod scan;
 #[cfg(test)]
@@ -16,4 +17,5 @@ mod tests;
 pub mod text;
 pub mod time;
 
+pub use expected::Expected;
 pub use scan::{Kind, Malformed, Node, Tape};

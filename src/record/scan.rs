@@ -309,6 +309,21 @@ pub fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// The key without escapes that stands in quotes at `at`, and what follows its colon.
+#[inline]
+#[must_use]
+pub fn plain_key(bytes: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    if bytes.get(at) != Some(&b'"') {
+        return None;
+    }
+    let end = plain_end(bytes, at + 1);
+    if bytes.get(end) != Some(&b'"') {
+        return None;
+    }
+    let colon = skip_blanks(bytes, end + 1);
+    (bytes.get(colon) == Some(&b':')).then(|| (&bytes[at + 1..end], colon + 1))
+}
+
 /// The closing quote of a string whose first `\`, control character or end is at `at`.
 fn escaped_end(bytes: &[u8], mut at: usize) -> Scanned<usize> {
     loop {

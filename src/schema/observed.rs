@@ -16,6 +16,7 @@
 use std::collections::HashMap;
 
 use super::{DataType, Field, Names, Schema, Taken, fold_name};
+use crate::record::Expected;
 
 /// How deep types nest.
 pub const TYPE_DEPTH_MAX: usize = 16;
@@ -61,6 +62,8 @@ pub struct Observed {
     pub kinds: Kinds,
     /// Keys in the order in which they first appeared.
     fields: Vec<(String, Observed)>,
+    /// These keys as texts have them.
+    expected: Vec<Expected>,
     lookup: HashMap<String, usize>,
     element: Option<Box<Observed>>,
 }
@@ -95,9 +98,17 @@ impl Observed {
             *left = left.checked_sub(1)?;
             self.lookup.insert(key.to_owned(), self.fields.len());
             self.fields.push((key.to_owned(), Self::default()));
+            self.expected.push(Expected::new(key.as_bytes()));
             self.fields.len() - 1
         };
         Some((at, &mut self.fields[at].1))
+    }
+
+    /// The field at `place`, if its key in quotes and the colon stand at `at` of a JSON text, and what follows these.
+    #[inline]
+    pub fn expected_field(&self, place: usize, bytes: &[u8], at: usize) -> Option<(&Self, usize)> {
+        let end = self.expected.get(place)?.end(bytes, at)?;
+        Some((&self.fields[place].1, end))
     }
 
     /// The field of this key if it was seen; `near` guesses its place.

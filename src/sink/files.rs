@@ -267,7 +267,8 @@ impl Files {
         {
             return Err(SinkError::staging("remove", &path, &error));
         }
-        StagedFile::create(path.clone()).map_err(|e| SinkError::staging("create", &path, &e))
+        StagedFile::create(path.clone(), self.context.write_back)
+            .map_err(|e| SinkError::staging("create", &path, &e))
     }
 
     fn writing_path(&self, staged: &str) -> PathBuf {

@@ -77,6 +77,7 @@ fn context(
         batch: BatchNumber(7),
         batch_time_ns: 1_795_341_600_000_000_000,
         staging_dir: dir.to_owned(),
+        write_back: false,
         settings: Arc::new(SinkSettings {
             path: path.into(),
             timezone: "UTC".into(),

@@ -75,6 +75,8 @@ pub struct BatchContext {
     /// `_ingested_at` of all records of the batch; nanoseconds since 1970.
     pub batch_time_ns: i64,
     pub staging_dir: PathBuf,
+    /// Staged files will be synced where they lie, so they may go to the disk while they grow.
+    pub write_back: bool,
     pub settings: Arc<SinkSettings>,
     pub schemas: Arc<crate::schema::SchemaRegistry>,
     /// The next data file's number.

@@ -2,14 +2,20 @@
 //!
 //! It is created exclusively, counts and digests what is written, and takes no more of the process's file handles than it
 //! needs: [`StagedFile::park`] gives the handle back until the next write. Nothing is synced: whoever lands the file checks
-//! or syncs it. A file that is dropped before it was kept is removed, since a batch given up must free its space.
+//! or syncs it. Where it will be synced as it lies, the system is asked to write it out while it grows, so that the sync finds
+//! little to do. A file that is dropped before it was kept is removed, since a batch given up must free its space.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Advice;
+
 use crate::protocol::DataFileCopy;
 use crate::segment::Digester;
+
+/// Bytes after which a file that is to be synced is written out: much for a disk at once, little to wait for.
+const WRITE_BACK_BYTES: u64 = 8 << 20;
 
 pub(super) struct StagedFile {
     path: PathBuf,
@@ -18,14 +24,16 @@ pub(super) struct StagedFile {
     length: u64,
     digester: Digester,
     kept: bool,
+    write_back: bool,
 }
 
 impl StagedFile {
-    /// Creates the file; the umask decides who may read it, as landing a local lake's files renames them.
+    /// Creates the file; the umask decides who may read it, as landing a local lake's files renames them. `write_back`: it is
+    /// going to be synced.
     ///
     /// # Errors
     /// Something has this name: staging was not swept, or somebody else writes here.
-    pub(super) fn create(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn create(path: PathBuf, write_back: bool) -> io::Result<Self> {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -36,6 +44,7 @@ impl StagedFile {
             length: 0,
             digester: Digester::default(),
             kept: false,
+            write_back,
         })
     }
 
@@ -70,6 +79,14 @@ impl StagedFile {
         Ok(self.file.insert(file))
     }
 
+    /// Has what was written from `from` on go to the disk, without waiting for it. Linux takes this advice so for dirty pages:
+    /// it starts to write them (`generic_fadvise`), and drops none that is not clean yet. Elsewhere nothing is lost.
+    fn write_out(&self, from: u64) {
+        if let Some(file) = &self.file {
+            let _ = rustix::fs::fadvise(file, from, None, Advice::DontNeed);
+        }
+    }
+
     /// For appending, and only if it is as long as it was left.
     fn open_again(&self) -> io::Result<File> {
         let file = OpenOptions::new().append(true).open(&self.path)?;
@@ -87,7 +104,11 @@ impl StagedFile {
 impl Write for StagedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.open()?.write(bytes)?;
+        let before = self.length;
         self.length += written as u64;
+        if self.write_back && before / WRITE_BACK_BYTES < self.length / WRITE_BACK_BYTES {
+            self.write_out(before / WRITE_BACK_BYTES * WRITE_BACK_BYTES);
+        }
         self.digester.update(&bytes[..written]);
         Ok(written)
     }
@@ -127,7 +148,7 @@ mod tests {
     fn a_parked_file_goes_on_where_it_was_left() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        let mut file = StagedFile::create(path.clone()).unwrap();
+        let mut file = StagedFile::create(path.clone(), true).unwrap();
         file.write_all(b"one").unwrap();
         file.park();
         file.write_all(b"two").unwrap();
@@ -141,7 +162,7 @@ mod tests {
     fn a_file_that_grew_while_parked_is_not_written_to() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        let mut file = StagedFile::create(path.clone()).unwrap();
+        let mut file = StagedFile::create(path.clone(), true).unwrap();
         file.write_all(b"one").unwrap();
         file.park();
         std::fs::write(&path, b"other").unwrap();
@@ -149,11 +170,30 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_written_out_while_it_grows_has_every_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let bytes: Vec<u8> = (0..3 * WRITE_BACK_BYTES / 2)
+            .map(|i| (i % 251) as u8)
+            .collect();
+        let mut file = StagedFile::create(path.clone(), true).unwrap();
+        for chunk in bytes.chunks(1 << 20) {
+            file.write_all(chunk).unwrap();
+        }
+        let copy = file.keep();
+        assert_eq!(
+            (copy.length, copy.digest),
+            (bytes.len() as u64, Digest::of(&bytes))
+        );
+        assert!(std::fs::read(&path).unwrap() == bytes);
+    }
+
+    #[test]
     fn a_dropped_file_leaves_nothing_and_a_second_one_of_its_name_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        let file = StagedFile::create(path.clone()).unwrap();
-        assert!(StagedFile::create(path.clone()).is_err());
+        let file = StagedFile::create(path.clone(), true).unwrap();
+        assert!(StagedFile::create(path.clone(), true).is_err());
         drop(file);
         assert!(std::fs::metadata(&path).is_err());
     }

@@ -16,6 +16,7 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffe
 use arrow::datatypes::{DataType as ArrowType, FieldRef};
 use arrow::error::ArrowError;
 
+use crate::record::Expected;
 use crate::schema::{DataType, Field, fold_name};
 
 /// Bits with a count of those that are not set.
@@ -449,51 +450,6 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     let (b_words, b_rest) = b.as_chunks::<8>();
     let words = a_words.iter().zip(b_words);
     words.into_iter().all(|(a, b)| a == b) && a_rest.iter().zip(b_rest).all(|(a, b)| a == b)
-}
-
-/// A key in quotes and its colon, to be compared by words. A key that JSON writes with escapes is never as expected, nor is
-/// one so near the end of the text that a word would reach beyond.
-pub(super) struct Expected {
-    /// The last one is padded with zeros.
-    words: Box<[u64]>,
-    /// Of the last word.
-    mask: u64,
-    bytes: usize,
-}
-
-impl Expected {
-    pub(super) fn new(key: &[u8]) -> Self {
-        let is_plain = key.iter().all(|b| *b >= 0x20 && !b"\"\\".contains(b));
-        let text = if is_plain {
-            [b"\"", key, b"\":"].concat()
-        } else {
-            Vec::new()
-        };
-        let words = text.chunks(8).map(|chunk| {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            u64::from_le_bytes(word)
-        });
-        let padding = text.len().next_multiple_of(8) - text.len();
-        Self {
-            words: words.collect(),
-            mask: u64::MAX >> (8 * padding),
-            bytes: text.len(),
-        }
-    }
-
-    /// If the key and its colon stand at `at`, what follows them.
-    #[inline]
-    pub(super) fn end(&self, bytes: &[u8], at: usize) -> Option<usize> {
-        let text = bytes.get(at..at + self.words.len() * 8)?;
-        let (text, _) = text.as_chunks::<8>();
-        let (last, words) = self.words.split_last()?;
-        let (last_text, text) = text.split_last()?;
-        let mut pairs = words.iter().zip(text);
-        let agree = pairs.all(|(word, text)| *word == u64::from_le_bytes(*text))
-            && *last == u64::from_le_bytes(*last_text) & self.mask;
-        agree.then_some(at + self.bytes)
-    }
 }
 
 /// No value of the row in hand.

@@ -16,7 +16,9 @@
 use super::coerce::{Rules, Source, append_scalar, end_text};
 use super::column::{Column, Level, Values};
 use crate::record::number::parse_f64;
-use crate::record::scan::{escape_end, has_special, number, plain_end, skip_blanks, specials};
+use crate::record::scan::{
+    escape_end, has_special, number, plain_end, plain_key, skip_blanks, specials,
+};
 use crate::record::text;
 
 /// Whether records are worth trying: after one that was not, some are left out, more each time.
@@ -113,19 +115,8 @@ fn look_up(
     at: usize,
     before: Option<usize>,
 ) -> Option<(usize, usize)> {
-    if bytes.get(at) != Some(&b'"') {
-        return None;
-    }
-    let end = plain_end(bytes, at + 1);
-    if bytes.get(end) != Some(&b'"') {
-        return None;
-    }
-    let colon = skip_blanks(bytes, end + 1);
-    if bytes.get(colon) != Some(&b':') {
-        return None;
-    }
-    let found = level.find(&bytes[at + 1..end], before)?;
-    Some((found, colon + 1))
+    let (key, end) = plain_key(bytes, at)?;
+    Some((level.find(key, before)?, end))
 }
 
 /// A value into the next row of its column; answers where it ends.

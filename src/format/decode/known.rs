@@ -5,7 +5,7 @@
 //! the tape; so this may say "known" only of well-formed objects that would add nothing, which a test holds it to.
 
 use super::direct::truth;
-use crate::record::scan::{escape_end, number, plain_end, skip_blanks};
+use crate::record::scan::{escape_end, number, plain_end, plain_key, skip_blanks};
 use crate::record::{Kind, time};
 use crate::schema::{Kinds, Observed, TYPE_DEPTH_MAX};
 
@@ -30,20 +30,16 @@ fn fields(seen: &Observed, bytes: &[u8], at: usize, depth: usize) -> Option<usiz
     }
     let mut near = 0;
     loop {
-        if bytes.get(at) != Some(&b'"') {
-            return None;
-        }
-        let end = plain_end(bytes, at + 1);
-        if bytes.get(end) != Some(&b'"') {
-            return None;
-        }
-        let (place, field) = seen.known_field(&bytes[at + 1..end], near)?;
+        let (place, field, value_at) =
+            if let Some((field, end)) = seen.expected_field(near, bytes, at) {
+                (near, field, end)
+            } else {
+                let (key, end) = plain_key(bytes, at)?;
+                let (place, field) = seen.known_field(key, near)?;
+                (place, field, end)
+            };
         near = place + 1;
-        at = skip_blanks(bytes, end + 1);
-        if bytes.get(at) != Some(&b':') {
-            return None;
-        }
-        at = value(field, bytes, skip_blanks(bytes, at + 1), depth)?;
+        at = value(field, bytes, skip_blanks(bytes, value_at), depth)?;
         at = skip_blanks(bytes, at);
         match bytes.get(at)? {
             b',' => at = skip_blanks(bytes, at + 1),
@@ -53,6 +49,7 @@ fn fields(seen: &Observed, bytes: &[u8], at: usize, depth: usize) -> Option<usiz
     }
 }
 
+#[inline]
 fn value(seen: &Observed, bytes: &[u8], at: usize, depth: usize) -> Option<usize> {
     match bytes.get(at)? {
         b'"' if seen.kinds.has(Kinds::TEXT) => string_end(bytes, at + 1),

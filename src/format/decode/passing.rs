@@ -10,9 +10,10 @@
 use std::collections::HashMap;
 
 use super::coerce::Rules;
-use super::column::{Expected, Level};
+use super::column::Level;
 use super::direct::{truth, value};
-use crate::record::scan::{escape_end, number, plain_end, skip_blanks};
+use crate::record::Expected;
+use crate::record::scan::{escape_end, number, plain_end, plain_key, skip_blanks};
 
 /// Containers in containers that are followed here; deeper ones go over the tape.
 const DEPTH_MAX: u32 = 64;
@@ -80,23 +81,14 @@ impl Keys {
         at: usize,
         before: Option<u32>,
     ) -> Option<Found> {
-        if bytes.get(at) != Some(&b'"') {
-            return None;
-        }
-        let end = plain_end(bytes, at + 1);
-        if bytes.get(end) != Some(&b'"') {
+        let Some((text, end)) = plain_key(bytes, at) else {
             // With escapes: who knows whose it is, if it can be anybody's.
             return level.slots.is_empty().then_some(Found {
                 key: None,
                 slot: None,
                 end: key_end(bytes, at)?,
             });
-        }
-        let colon = skip_blanks(bytes, end + 1);
-        if bytes.get(colon) != Some(&b':') {
-            return None;
-        }
-        let text = &bytes[at + 1..end];
+        };
         let (key, slot) = match self.lookup.get(text) {
             Some(key) => (Some(*key), self.known[*key as usize].slot),
             None => self.remember(level, text),
@@ -107,11 +99,7 @@ impl Keys {
                 None => self.first = key,
             }
         }
-        Some(Found {
-            key,
-            slot,
-            end: colon + 1,
-        })
+        Some(Found { key, slot, end })
     }
 
     fn remember(&mut self, level: &Level, text: &[u8]) -> (Option<u32>, Option<usize>) {
