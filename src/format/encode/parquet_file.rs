@@ -26,6 +26,10 @@ use super::{Codec, Compat, EncodeError, repeats};
 /// Rows at which a row group ends at the latest.
 pub(super) const ROW_GROUP_ROWS: usize = 1 << 20;
 
+/// Bytes of a data page before it is compressed. The library's own, 1 MiB, holds 60 MiB more of 17 columns in two lanes, most of which is
+/// out of the processor's cache when it is compressed; smaller pages cost 0.7 % in size, still smaller ones more.
+const PAGE_BYTES: usize = 256 << 10;
+
 /// What a column writer holds beside what it reports: level encoders, compressor, page buffers.
 const LEAF_MEMORY: usize = 16 << 10;
 /// Contexts of zstd, which grow with its first page.
@@ -97,6 +101,7 @@ fn properties(
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_created_by(concat!("lakeward version ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(compression(codec)?)
+        .set_data_page_size_limit(PAGE_BYTES)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_statistics_truncate_length(Some(64))
         .set_offset_index_disabled(true)
