@@ -330,7 +330,10 @@ impl Run<'_> {
         pipeline.run()?;
         // What was told to stop has not drained.
         match stop.reason() {
-            Some(reason) if pipeline.orders.once => Err(Halt::NotDone(reason)),
+            Some(reason) if pipeline.orders.once => {
+                self.world.note(&format!("not drained: {reason}"));
+                Err(Halt::NotDone(reason))
+            }
             _ => Ok(()),
         }
     }

@@ -82,6 +82,27 @@ fn the_journal_in_memory_and_sqlite_make_the_same_run() {
     }
 }
 
+/// As `--once --deadline` under cron: each run lands what it can, and the next one goes on.
+#[test]
+fn deadlines_end_runs_that_the_next_ones_finish() {
+    let mut ended = 0;
+    for seed in 30_001..30_011 {
+        let mut plan = Plan::of(seed);
+        (plan.daemon, plan.deadline_calls) = (false, Some(200));
+        let outcome = run(&plan, &Place::new(), true);
+        assert!(
+            outcome.violations.is_empty(),
+            "seed {seed}: {:#?}",
+            outcome.violations
+        );
+        let words = outcome.words.iter();
+        ended += words
+            .filter(|words| words.contains("not drained: the deadline came"))
+            .count();
+    }
+    assert!(ended >= 10, "{ended} deadlines came");
+}
+
 /// Seeds in which something was wrong once.
 #[test]
 fn what_was_found_by_chance_stays_mended() {
