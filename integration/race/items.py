@@ -138,9 +138,9 @@ def enter(kinds, work):
     return field, missing
 
 
-def in_turn(field, job, missing):
-    """Each contender in each round, the order turned round every time. By name: what it took, by round."""
-    measured = {}
+def in_turn(field, job, missing, before=()):
+    """Each contender in each round, the order turned round every time. By name: what it took, by round. `before`: what was measured of others."""
+    measured = dict(before)
     for number in range(settings.ROUNDS):
         for contender in field if number % 2 == 0 else field[::-1]:
             name = contender.name

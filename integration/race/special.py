@@ -28,7 +28,7 @@ def small(inputs, work):
     measured = in_turn(field[:1], job, missing)
     if missing.get(Lakeward.name):
         raise Failed(missing[Lakeward.name])
-    measured |= in_turn(field[1:], flume_job, missing)
+    measured |= in_turn(field[1:], flume_job, missing, measured)
     rates = {name: [settings.FILES / took.wall for took in runs.values()] for name, runs in measured.items()}
     ours = rates[Lakeward.name]
     killed = kill_in_the_middle(field[0], job, statistics.median(settings.FILES / rate for rate in ours))
