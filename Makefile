@@ -1,4 +1,4 @@
-.PHONY: check test unit sim-test sim fuzz integration torture demo release race bench bench-check servers servers-stop
+.PHONY: check test unit sim-test sim fuzz integration torture demo race bench bench-check servers servers-stop
 
 # The quick gate: format and lints. Licences, layers and what the documents name are checked by `integration/tidy.rs`.
 # Advisories are not: their database cannot be had offline, and a check that passes without it would say nothing. Where there
@@ -45,10 +45,6 @@ servers:
 
 servers-stop:
 	integration/servers/standing.sh down
-
-# The program compiled with a profile of what it does, a few percent faster than by `cargo build --release`: target/optimized/lakeward.
-release:
-	integration/release.sh
 
 # Against DuckDB, pyarrow, Polars, Spark, Flume, Benthos, zstd and cat, on the same input and cores; every output is looked at.
 # ONLY=ndjson,csv CONTENDERS=duckdb BYTES= ROUNDS= CORES=; QUICK=1 in some minutes. integration/race.sh says the rest.

@@ -11,7 +11,6 @@
 #   CORES=0,1             the first of them where an item has one core
 #   FILES=100000 PARTITIONS=300 KNOWN=1000000 WAITING=100000 SCAN=1000000 MEMORY=512,128 MEMORY_INPUT=10737418240 MEMORY_GZIP=5368709120
 #   TIMEOUT=1800          seconds for one run
-#   OPTIMIZED=1           the program as `make release` makes it, and the direct writer likewise; else as `cargo build --release` does
 #   QUICK=1               other defaults: one round over 50 MB, to see that all of it runs
 #   RACE_DIR=DIR          works there and leaves its input for the next time; else below TMPDIR, and leaves nothing
 #   REPORT=FILE           between its two marks, if it has them (BENCHMARKS.md has); else target/race/report.md
@@ -47,8 +46,4 @@ obtain flume "$flume/jars"
 obtain benthos "$benthos"
 if java=$(java_of java); then export JAVA_HOME=${java%/bin/java}; fi
 cargo build --locked --release --bin lakeward --example generate --example direct --example scan
-if [[ -n ${OPTIMIZED:-} ]]; then
-  "$here/release.sh"
-  export RACE_OPTIMIZED=${CARGO_TARGET_DIR:-target}/optimized
-fi
 PYTHONPATH=$here exec "$readers" -B -m race

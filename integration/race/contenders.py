@@ -112,8 +112,7 @@ class Lakeward(Contender):
     def version(self):
         text = subprocess.check_output([settings.LAKEWARD, "--version"], text=True).split()[-1]
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-        built = ", as `make release` makes it" if settings.OPTIMIZED else ""
-        return f"Lakeward {text} {commit}".strip() + built
+        return f"Lakeward {text} {commit}".strip()
 
     def output(self):
         return f"{self.work}/lake/all"

@@ -45,11 +45,9 @@ CONTENDERS = words("CONTENDERS")
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TARGET = os.environ.get("CARGO_TARGET_DIR", "target")
-OPTIMIZED = os.environ.get("RACE_OPTIMIZED")
-"""Where `make release` leaves its programs, if these race."""
-LAKEWARD = os.path.abspath(f"{OPTIMIZED or f'{TARGET}/release'}/lakeward")
+LAKEWARD = os.path.abspath(f"{TARGET}/release/lakeward")
 GENERATE = os.path.abspath(f"{TARGET}/release/examples/generate")
-DIRECT = os.path.abspath(f"{OPTIMIZED or f'{TARGET}/release/examples'}/direct")
+DIRECT = os.path.abspath(f"{TARGET}/release/examples/direct")
 SCANNER = os.path.abspath(f"{TARGET}/release/examples/scan")
 RESULTS = os.path.abspath(f"{TARGET}/race")
 """What each item came to, as JSON."""
