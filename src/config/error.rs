@@ -28,7 +28,8 @@ pub struct ConfigErrors {
 impl ConfigErrors {
     /// The text of each mistake, one line each: `lakeward.toml:12: pipeline.source.poll: …`.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        let file = super::document::escaped(&self.file.to_string_lossy());
+        use super::document::escaped;
+        let file = escaped(&self.file.to_string_lossy());
         self.errors.iter().map(move |error| {
             let mut text = file.clone();
             if error.line > 0 {
@@ -37,7 +38,8 @@ impl ConfigErrors {
             if !error.key.is_empty() {
                 text.push_str(&format!(": {}", error.key));
             }
-            format!("{text}: {}", error.message)
+            // Messages quote what was found, whatever that is.
+            format!("{text}: {}", escaped(&error.message))
         })
     }
 }
