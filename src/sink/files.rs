@@ -1,12 +1,12 @@
 //! The data files of a lane: opened, cut at their true encoded size, closed, and counted while they are open.
 //!
 //! ```text
-//! written ──┬── block in progress × ratio ──► estimate ≥ data_file_bytes ?  flush the block, look again
+//! written ──┬── rows in memory × ratio ─────► estimate ≥ data_file_bytes ?  flush the block, look again
 //!           └──────────────────────────────► written  ≥ data_file_bytes ?  close
 //! ```
 //!
-//! An encoder's estimate of its block errs to the high side. What blocks really came to is remembered as a ratio, so that
-//! a file seldom needs a second small block to reach its size. A file encoded again is cut by the record counts of its
+//! An encoder's estimate of its block errs to the high side, by more the less of it is compressed yet. What blocks really came to
+//! is remembered in terms of their rows' memory, so that a file seldom needs a second small block to reach its size. A file encoded again is cut by the record counts of its
 //! plan instead, whatever its bytes come to.
 
 use std::collections::VecDeque;
@@ -66,9 +66,30 @@ pub(super) struct OpenFile {
     path: String,
     membership: MembershipDigester,
     records: u64,
+    /// Memory of all its rows.
+    row_memory: u64,
     version: Version,
     planned: Option<DataFile>,
     counted: Counted,
+}
+
+/// What the rows of blocks came to, the last ones above all, and large ones more than small ones.
+#[derive(Default)]
+struct Learnt {
+    row_memory: f64,
+    encoded: f64,
+}
+
+impl Learnt {
+    fn learn(&mut self, row_memory: f64, encoded: u64) {
+        self.row_memory = self.row_memory / 2.0 + row_memory;
+        self.encoded = self.encoded / 2.0 + encoded as f64;
+    }
+
+    /// Encoded bytes in terms of the memory of rows; `None` before the first block.
+    fn ratio(&self) -> Option<f64> {
+        (self.row_memory > 0.0).then(|| self.encoded / self.row_memory)
+    }
 }
 
 /// An open file's share of the sums.
@@ -88,8 +109,7 @@ pub(super) struct Files {
     pub(super) again: bool,
     /// Memory of one block at most.
     pub(super) block_max: usize,
-    /// Encoded bytes of a block in terms of its estimate.
-    ratio: f64,
+    learnt: Learnt,
     done: Vec<DataFile>,
     /// Complete files, as they are written and as they are to be called; removed unless they are released.
     complete: Vec<(PathBuf, PathBuf)>,
@@ -104,7 +124,7 @@ impl Files {
             lane,
             again,
             block_max,
-            ratio: 1.0,
+            learnt: Learnt::default(),
             done: Vec::new(),
             complete: Vec::new(),
             closed_bytes: 0,
@@ -164,6 +184,7 @@ impl Files {
             let file = slot.file.insert(file);
             let rows = self.slice(file, row_bytes).min(batch.num_rows() - from);
             file.write(&batch.slice(from, rows), &origins[from..from + rows])?;
+            file.row_memory += row_bytes * rows as u64;
             from += rows;
             let block = (file.encoder.block_memory(), file.encoder.block_estimate());
             if block.0 > self.block_max || block.1 >= BLOCK_BYTES {
@@ -240,6 +261,7 @@ impl Files {
             path,
             membership: MembershipDigester::default(),
             records: 0,
+            row_memory: 0,
             version: version.clone(),
             planned,
             counted: Counted::default(),
@@ -307,8 +329,10 @@ impl Files {
 
     fn estimate(&self, file: &OpenFile) -> u64 {
         let mut block = file.encoder.block_estimate();
-        if file.encoder.estimates_high() {
-            block = (block as f64 * self.ratio) as u64;
+        if file.encoder.estimates_high()
+            && let Some(ratio) = self.learnt.ratio()
+        {
+            block = block.min((file.block_row_memory() * ratio) as u64);
         }
         file.encoder.written() + block
     }
@@ -327,14 +351,10 @@ impl Files {
 
     /// Flushes the block and learns from what it came to.
     fn end_block(&mut self, file: &mut OpenFile) -> Result<(), SinkError> {
-        const TELLING: u64 = 32 << 10;
-        let (before, estimate) = (file.encoder.written(), file.encoder.block_estimate());
+        let (before, rows) = (file.encoder.written(), file.block_row_memory());
         file.flush()?;
-        let grown = file.encoder.written() - before;
-        if estimate > 0 && file.encoder.estimates_high() {
-            let found = (grown as f64 / estimate as f64).clamp(0.05, 1.5);
-            let weight = if estimate >= TELLING { 1.0 } else { 0.1 };
-            self.ratio += (found - self.ratio) * weight;
+        if file.encoder.estimates_high() {
+            self.learnt.learn(rows, file.encoder.written() - before);
         }
         Ok(())
     }
@@ -473,6 +493,11 @@ impl OpenFile {
         result: Result<(), crate::format::encode::EncodeError>,
     ) -> Result<(), SinkError> {
         result.map_err(|e| SinkError::encode(self.encoder.output_mut().path(), e))
+    }
+
+    /// Memory that the rows of the block in progress had, as an average of the file's.
+    fn block_row_memory(&self) -> f64 {
+        self.row_memory as f64 * self.encoder.block_rows() as f64 / self.records.max(1) as f64
     }
 
     /// Memory of the block in progress.

@@ -434,8 +434,7 @@ impl Lane {
             ("lakeward.schema_version", number.to_string()),
         ]
         .map(|(key, value)| (key.to_owned(), value));
-        let (bytes, format) = (context.settings.data_file_bytes, context.settings.format);
-        let layout = Layout::of_files(bytes, format, landing, &metadata, raw)
+        let layout = Layout::new(context.settings.format, landing, &metadata, raw)
             .map_err(|e| self.refused(e))?;
         let layout = match &self.version {
             Some(older) => layout.share(&older.version.layout),

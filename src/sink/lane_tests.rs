@@ -263,7 +263,7 @@ fn files_end_at_or_soon_after_their_size_in_every_format() {
         },
     ];
     for format in formats {
-        for size in [64 << 10, 200 << 10] {
+        for size in [64 << 10, 100 << 10, 200 << 10, 350 << 10] {
             let dir = tempfile::tempdir().unwrap();
             let context = context(dir.path(), noisy(), "o", format, size);
             let result = run(&context, &segments(12, 5000, |_| "\"r\"".into()), MEMORY);

@@ -63,7 +63,8 @@ enum LayoutKind {
 }
 
 impl Layout {
-    /// As [`Self::of_files`], for files of any size.
+    /// `metadata`: key and value pairs for the footer of formats that have one. `raw`: records are written from the
+    /// column [`RAW_COLUMN`] as they came (NDJSON only).
     ///
     /// # Errors
     /// A column whose type the format does not have.
@@ -73,25 +74,9 @@ impl Layout {
         metadata: &[(String, String)],
         raw: bool,
     ) -> Result<Arc<Self>, EncodeError> {
-        Self::of_files(u64::MAX, format, schema, metadata, raw)
-    }
-
-    /// For files that end at about `bytes`. `metadata`: key and value pairs for the footer of formats that have one. `raw`:
-    /// records are written from the column [`RAW_COLUMN`] as they came (NDJSON only).
-    ///
-    /// # Errors
-    /// A column whose type the format does not have.
-    pub fn of_files(
-        bytes: u64,
-        format: OutputFormat,
-        schema: SchemaRef,
-        metadata: &[(String, String)],
-        raw: bool,
-    ) -> Result<Arc<Self>, EncodeError> {
         let (kind, leaves) = match format {
             OutputFormat::Parquet { compat, codec } => {
-                let layout =
-                    parquet_file::ParquetLayout::new(bytes, compat, codec, &schema, metadata)?;
+                let layout = parquet_file::ParquetLayout::new(compat, codec, &schema, metadata)?;
                 let leaves = layout.leaves();
                 (LayoutKind::Parquet(Arc::new(layout)), leaves)
             }

@@ -29,9 +29,6 @@ pub(super) const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Bytes of a data page before it is compressed. The library's own, 1 MiB, holds 60 MiB more of 17 columns in two lanes, most of which is
 /// out of the processor's cache when it is compressed; smaller pages cost 0.7 % in size, still smaller ones more.
 const PAGE_BYTES: usize = 256 << 10;
-/// The same of small files, whose size cannot be foreseen so well where some pages are compressed and others not yet.
-const PAGE_BYTES_OF_SMALL: usize = 1 << 20;
-const SMALL_FILE_BYTES: u64 = 16 << 20;
 
 /// What a column writer holds beside what it reports: level encoders, compressor, page buffers.
 const LEAF_MEMORY: usize = 16 << 10;
@@ -55,7 +52,6 @@ pub(super) struct ParquetLayout {
 
 impl ParquetLayout {
     pub(super) fn new(
-        file_bytes: u64,
         compat: Compat,
         codec: Codec,
         schema: &Schema,
@@ -75,7 +71,7 @@ impl ParquetLayout {
             .collect();
         Ok(Self {
             root: descriptor.root_schema_ptr(),
-            properties: Arc::new(properties(file_bytes, codec, &descriptor, metadata)?),
+            properties: Arc::new(properties(codec, &descriptor, metadata)?),
             descriptor,
             int96,
             zstd: matches!(codec, Codec::Zstd(_)),
@@ -88,7 +84,6 @@ impl ParquetLayout {
 }
 
 fn properties(
-    file_bytes: u64,
     codec: Codec,
     descriptor: &SchemaDescriptor,
     metadata: &[(String, String)],
@@ -106,11 +101,7 @@ fn properties(
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_created_by(concat!("lakeward version ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(compression(codec)?)
-        .set_data_page_size_limit(if file_bytes < SMALL_FILE_BYTES {
-            PAGE_BYTES_OF_SMALL
-        } else {
-            PAGE_BYTES
-        })
+        .set_data_page_size_limit(PAGE_BYTES)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_statistics_truncate_length(Some(64))
         .set_offset_index_disabled(true)
