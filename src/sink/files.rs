@@ -5,9 +5,9 @@
 //!           └──────────────────────────────► written  ≥ data_file_bytes ?  close
 //! ```
 //!
-//! An encoder's estimate of its block errs to the high side, by more the less of it is compressed yet. What blocks really came to
-//! is remembered in terms of their rows' memory, so that a file seldom needs a second small block to reach its size. A file encoded again is cut by the record counts of its
-//! plan instead, whatever its bytes come to.
+//! An encoder's estimate of its block errs to the high side, by more the less of it is compressed yet. What blocks really
+//! came to is remembered in terms of their rows' memory, so that a file seldom needs a second small block to reach its
+//! size. A file encoded again is cut by the record counts of its plan instead, whatever its bytes come to.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ pub(super) struct OpenFile {
     path: String,
     membership: MembershipDigester,
     records: u64,
-    /// Memory of all its rows.
+    /// Memory of all its rows before they were encoded, in bytes.
     row_memory: u64,
     version: Version,
     planned: Option<DataFile>,
