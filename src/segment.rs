@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use twox_hash::XxHash3_128;
 
 /// XXH3-128 of some bytes: of a data file, a segment, or (then called a *fingerprint*) a spooled file.
 ///
@@ -19,28 +20,28 @@ impl Digest {
     /// The digest of `bytes`, in one go.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        Self(xxhash_rust::xxh3::xxh3_128(bytes))
+        Self(XxHash3_128::oneshot(bytes))
     }
 }
 
 /// Computes a [`Digest`] over bytes that arrive in pieces.
 #[derive(Clone)]
-pub struct Digester(Box<xxhash_rust::xxh3::Xxh3>);
+pub struct Digester(Box<XxHash3_128>);
 
 impl Default for Digester {
     fn default() -> Self {
-        Self(Box::new(xxhash_rust::xxh3::Xxh3::new()))
+        Self(Box::default())
     }
 }
 
 impl Digester {
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        self.0.write(bytes);
     }
 
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest(self.0.digest128())
+        Digest(self.0.finish_128())
     }
 }
 
@@ -374,6 +375,35 @@ mod tests {
             assert!(format!("{digit}{digits}").parse::<Digest>().is_err());
         }
         assert!(format!("{digits}F").parse::<Digest>().is_err());
+    }
+
+    /// As the reference implementation (xxHash 0.8.4, by Python's `xxhash`) has them: they stand in journals and manifests.
+    #[test]
+    fn digests_are_those_of_xxh3() {
+        for (length, digest) in [
+            (0, "99aa06d3014798d86001c324468d497f"),
+            (1, "a6cd5e9392000f6ac44bdff4074eecdb"),
+            (9, "2021488c8bbb1071c7e79610e2596d53"),
+            (100, "43ffd14e26c7e9982acc49e82e431ee4"),
+            (240, "fdbc6727ee5245e097bbe517fe96cbef"),
+            (241, "51cb00f09ec3d1e0f9b0c86aa1991bb5"),
+            (1000, "280551c0a89014f44ec0934c298bbfcf"),
+            (1 << 20, "3909cfe9071046be0b82efc4da120e7e"),
+        ] {
+            let bytes: Vec<u8> = (0..length as u64)
+                .map(|i| ((i * i + i / 7) % 251) as u8)
+                .collect();
+            assert_eq!(Digest::of(&bytes).to_string(), digest, "{length} bytes");
+            let mut pieces = Digester::default();
+            for piece in bytes.chunks(333) {
+                pieces.update(piece);
+            }
+            assert_eq!(
+                pieces.digest().to_string(),
+                digest,
+                "{length} bytes in pieces"
+            );
+        }
     }
 
     #[test]

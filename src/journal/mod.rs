@@ -89,7 +89,7 @@ impl KnownFile {
 /// XXH3-64 of the path's bytes. A collision must lead to no more than a question too many.
 #[must_use]
 pub fn path_hash(path: &RelativePath) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(path.as_bytes())
+    twox_hash::XxHash3_64::oneshot(path.as_bytes())
 }
 
 impl FileRow {

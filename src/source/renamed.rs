@@ -66,7 +66,7 @@ fn identity_of(stat: &FileStat) -> u64 {
     {
         place.copy_from_slice(&number.to_le_bytes());
     }
-    xxhash_rust::xxh3::xxh3_64(&bytes)
+    twox_hash::XxHash3_64::oneshot(&bytes)
 }
 
 impl Inodes {

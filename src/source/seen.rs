@@ -175,7 +175,7 @@ mod tests {
     fn a_path_put_into_the_filter_is_never_denied() {
         let mut known = KnownPaths::new();
         let keys: Vec<u64> = (0..10_000u64)
-            .map(|i| xxhash_rust::xxh3::xxh3_64(&i.to_le_bytes()))
+            .map(|i| twox_hash::XxHash3_64::oneshot(&i.to_le_bytes()))
             .collect();
         for key in &keys[..5_000] {
             known.insert(*key);
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn with_a_million_paths_one_question_in_a_thousand_is_needless() {
-        let key = |number: u64| xxhash_rust::xxh3::xxh3_64(&number.to_le_bytes());
+        let key = |number: u64| twox_hash::XxHash3_64::oneshot(&number.to_le_bytes());
         let mut known = KnownPaths::new();
         (0..1_000_000).for_each(|number| known.insert(key(number)));
         let asked = 1_000_000..1_100_000;

@@ -7,7 +7,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 /// Values looked at.
 const SAMPLE: usize = 4096;
@@ -78,7 +78,7 @@ fn sampled<'a>(
         let value = value(row);
         drawn += 1;
         bytes += value.len() + length;
-        again += usize::from(seen.holds(xxh3_64(value)));
+        again += usize::from(seen.holds(XxHash3_64::oneshot(value)));
     }
     drawn < LEAST || again * 2 * dictionary_bytes >= drawn * bytes
 }
@@ -128,7 +128,7 @@ mod tests {
 
     /// Numbers that look random.
     fn random(count: i64) -> impl Iterator<Item = i64> {
-        (0..count).map(|n| (xxh3_64(&n.to_le_bytes()) >> 1) as i64)
+        (0..count).map(|n| (XxHash3_64::oneshot(&n.to_le_bytes()) >> 1) as i64)
     }
 
     #[test]

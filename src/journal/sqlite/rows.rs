@@ -374,7 +374,7 @@ impl Interner {
 }
 
 fn intern(conn: &Connection, text: &str) -> Done<i64> {
-    let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes()) as i64;
+    let hash = twox_hash::XxHash3_64::oneshot(text.as_bytes()) as i64;
     let known = conn
         .prepare_cached("SELECT id FROM reading WHERE hash = ?1 AND value = ?2")?
         .query_row(params![hash, text], |row| row.get(0))

@@ -12,7 +12,7 @@
 //! as a digest, so that different names stay different.
 
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use twox_hash::{XxHash3_64, XxHash3_128};
 
 use crate::segment::RelativePath;
 use crate::spool::{DELETE_PREFIX, Retire, SpoolSettings};
@@ -162,7 +162,7 @@ impl Names {
             }
             Retire::Move => renamed(path, &lengthened(path.name(), &number(attempt))),
             Retire::Delete => {
-                let digest = xxh3_128(path.name());
+                let digest = XxHash3_128::oneshot(path.name());
                 let name = [DELETE_PREFIX, format!("{digest:032x}-{attempt}").as_bytes()].concat();
                 renamed(path, &name)
             }
@@ -217,7 +217,7 @@ pub(super) fn lengthened(name: &[u8], suffix: &[u8]) -> Vec<u8> {
     if name.len() + suffix.len() <= NAME_BYTES_MAX {
         return [name, suffix].concat();
     }
-    let digest = format!("~{:016x}", xxh3_64(name));
+    let digest = format!("~{:016x}", XxHash3_64::oneshot(name));
     let room = NAME_BYTES_MAX.saturating_sub(suffix.len() + digest.len());
     let cut = (0..=room.min(name.len()))
         .rev()

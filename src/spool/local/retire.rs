@@ -17,7 +17,7 @@
 //! The marker goes first: as long as the file stands, its marker is its own; once the path is free, it may be that of a
 //! new file.
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 use super::LocalSpool;
 use super::directory::{Directory, failure};
@@ -318,8 +318,8 @@ impl<F: FileSystem> LocalSpool<F> {
     /// The same each time, so that what a killed process left is written anew; another one for each pipeline, since several
     /// may share a directory.
     pub(super) fn temporary_name(&self, to_name: &[u8]) -> Vec<u8> {
-        let seed = xxh3_64_with_seed(self.settings.pipeline.as_bytes(), 0);
-        let hash = xxh3_64_with_seed(to_name, seed);
+        let seed = XxHash3_64::oneshot(self.settings.pipeline.as_bytes());
+        let hash = XxHash3_64::oneshot_with_seed(seed, to_name);
         format!(".lakeward-move-{hash:016x}").into_bytes()
     }
 

@@ -15,7 +15,7 @@
 
 use std::time::Duration;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 use crate::segment::FileStat;
 
@@ -55,11 +55,11 @@ pub(super) struct Seen {
 
 /// The hash that a file is remembered by.
 pub(super) fn name_hash(directory_hash: u64, name: &[u8]) -> u64 {
-    xxh3_64_with_seed(name, directory_hash)
+    XxHash3_64::oneshot_with_seed(directory_hash, name)
 }
 
 pub(super) fn directory_hash(path: &[u8]) -> u64 {
-    xxh3_64_with_seed(path, 0)
+    XxHash3_64::oneshot(path)
 }
 
 fn stat_hash(stat: &FileStat) -> u32 {
@@ -67,7 +67,7 @@ fn stat_hash(stat: &FileStat) -> u32 {
     bytes[..8].copy_from_slice(&stat.size.to_le_bytes());
     bytes[8..16].copy_from_slice(&stat.mtime_ns.to_le_bytes());
     bytes[16..].copy_from_slice(&stat.inode.to_le_bytes());
-    (xxh3_64_with_seed(&bytes, 0) as u32) & !FLAGS
+    (XxHash3_64::oneshot(&bytes) as u32) & !FLAGS
 }
 
 /// Saturating, in both directions.
