@@ -23,7 +23,7 @@ PARTS = number("PARTS", 8, 8)
 """Files that these bytes are in."""
 ROUNDS = number("ROUNDS", 5, 1)
 SLOW_ROUNDS = number("SLOW_ROUNDS", ROUNDS, 1)
-"""Rounds of a contender that took more than SLOW_TIMES as long as Lakeward in the first."""
+"""Rounds of a contender that took more than SLOW_TIMES as long in the first as Lakeward at its best."""
 SLOW_TIMES = 8
 FILES = number("FILES", 100_000, 2_000)
 """Small files."""
