@@ -19,6 +19,7 @@
 use std::io::{self, BufRead, Read};
 
 use super::Compression;
+use super::frame::SegmentBytes;
 use super::lz4_frame::Lz4Frame;
 use crate::segment::{Digest, Digester};
 
@@ -130,22 +131,21 @@ impl RawInput {
     }
 
     /// Takes the next bytes, up to `most`, to the end of `out`; none: the end.
-    fn append(&mut self, out: &mut Vec<u8>, most: usize) -> io::Result<usize> {
-        let had = out.len();
+    fn append(&mut self, out: &mut SegmentBytes, most: usize) -> io::Result<usize> {
         if self.at < self.end || self.ended {
             let n = (self.end - self.at).min(most);
             out.extend_from_slice(&self.buffer[self.at..self.at + n]);
             self.consume(n);
             return Ok(n);
         }
-        out.resize(had + most, 0);
-        let read = read_full(&mut self.inner, &mut out[had..]);
-        let got = *read.as_ref().unwrap_or(&0);
-        out.truncate(had + got);
-        if let Err(e) = read {
-            self.failed = Some(io::Error::new(e.kind(), e.to_string()));
-            return Err(e);
-        }
+        let had = out.len();
+        let got = match out.append(most, |room| read_full(&mut self.inner, room)) {
+            Ok(got) => got,
+            Err(e) => {
+                self.failed = Some(io::Error::new(e.kind(), e.to_string()));
+                return Err(e);
+            }
+        };
         self.ended = got < most;
         if let Some(digester) = &mut self.digester {
             digester.update(&out[had..]);
@@ -267,7 +267,7 @@ pub struct Decompressor {
     compression: Compression,
     /// Streams begun, so that the first may be anything and later ones may be padding.
     streams: u64,
-    out: Vec<u8>,
+    out: SegmentBytes,
 }
 
 impl Decompressor {
@@ -280,7 +280,7 @@ impl Decompressor {
             stage: Some(stage),
             compression,
             streams: 0,
-            out: Vec::new(),
+            out: SegmentBytes::default(),
         }
     }
 
@@ -321,7 +321,7 @@ impl Decompressor {
     ///
     /// # Errors
     /// As [`Self::fill`].
-    pub fn append(&mut self, out: &mut Vec<u8>, most: usize) -> Result<usize, Fault> {
+    pub fn append(&mut self, out: &mut SegmentBytes, most: usize) -> Result<usize, Fault> {
         loop {
             match self.stage.as_mut() {
                 Some(Stage::Plain(raw)) => return raw.append(out, most).map_err(Fault::Io),
@@ -354,14 +354,11 @@ impl Decompressor {
     }
 
     /// Decodes once, to the end of `out`; at the end of the stream, 0 and the stage is `Between`.
-    fn read_stream(&mut self, out: &mut Vec<u8>) -> Result<usize, Fault> {
-        let had = out.len();
-        out.resize(had + OUT_BYTES, 0);
+    fn read_stream(&mut self, out: &mut SegmentBytes) -> Result<usize, Fault> {
         let read = match self.stage.as_mut() {
-            Some(stage) => stage.read(&mut out[had..]),
+            Some(stage) => out.append(OUT_BYTES, |room| stage.read(room)),
             None => Ok(0),
         };
-        out.truncate(had + *read.as_ref().unwrap_or(&0));
         match read {
             Ok(0) => {
                 self.stage = self.take_raw().map(Stage::Between);

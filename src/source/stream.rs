@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::format::charset::Transcoder;
 use crate::format::decompress::{Decompressor, Fault, RawInput};
+use crate::format::frame::SegmentBytes;
 use crate::format::{Compression, ReadingSettings};
 use crate::segment::{Digest, FileStat};
 use crate::spool::{FileReader, SpooledFile};
@@ -104,7 +105,7 @@ impl Stream {
     }
 
     /// As [`Self::fill`], to the end of `out`; `most` bytes, more or less. None: the end.
-    pub(super) fn append(&mut self, out: &mut Vec<u8>, most: usize) -> Result<usize, Fault> {
+    pub(super) fn append(&mut self, out: &mut SegmentBytes, most: usize) -> Result<usize, Fault> {
         if self.transcoder.is_some() {
             let chunk = self.fill()?;
             out.extend_from_slice(chunk);

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use lakeward::format::Compression;
 use lakeward::format::decompress::{Decompressor, Fault, RawInput};
+use lakeward::format::frame::SegmentBytes;
 use lakeward::segment::Digest;
 
 pub const ASKED: [Compression; 7] = [
@@ -52,10 +53,10 @@ pub fn unpack(raw: RawInput, asked: Compression) -> Unpacked {
 fn unpack_by(
     raw: RawInput,
     asked: Compression,
-    mut read: impl FnMut(&mut Decompressor, &mut Vec<u8>) -> Result<usize, Fault>,
+    mut read: impl FnMut(&mut Decompressor, &mut SegmentBytes) -> Result<usize, Fault>,
 ) -> Unpacked {
     let mut decompressor = Decompressor::new(raw, asked);
-    let mut bytes = Vec::new();
+    let mut bytes = SegmentBytes::default();
     let end = loop {
         match read(&mut decompressor, &mut bytes) {
             Ok(0) => break End::Whole,
@@ -68,7 +69,7 @@ fn unpack_by(
         }
     };
     Unpacked {
-        bytes,
+        bytes: bytes.to_vec(),
         compression: decompressor.compression(),
         end,
         fingerprint: decompressor.fingerprint().expect("memory can be read"),

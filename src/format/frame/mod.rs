@@ -165,7 +165,7 @@ pub struct Framer {
     resume: u64,
     misframed: bool,
     /// From the segment's beginning on.
-    buffer: Vec<u8>,
+    buffer: SegmentBytes,
     from: u64,
     line: u64,
     records: u64,
@@ -207,7 +207,7 @@ impl Framer {
             unit_bytes_max: unit_bytes_max(settings.record_bytes_max),
             resume,
             misframed: false,
-            buffer: SegmentBytes::buffer(capacity),
+            buffer: SegmentBytes::with_capacity(capacity),
             from: 0,
             line: 1,
             records: 0,
@@ -263,7 +263,7 @@ impl Framer {
     /// Those of `read`, which added nothing then.
     pub fn append<E>(
         &mut self,
-        read: impl FnOnce(&mut Vec<u8>, usize) -> Result<usize, E>,
+        read: impl FnOnce(&mut SegmentBytes, usize) -> Result<usize, E>,
     ) -> Result<usize, E> {
         // Just beyond the segment's end, so that little of the next one has to be moved.
         let most = (self.segment_bytes + BEYOND)
@@ -472,7 +472,7 @@ impl Framer {
 
     /// The long unit is complete; `taken` of the buffer belonged to it.
     fn end_long(&mut self, long: Long, taken: usize) {
-        self.buffer.drain(..taken);
+        self.buffer.remove_front(taken);
         self.scanned = 0;
         self.unit = 0;
         self.emit(Framed {
@@ -512,7 +512,7 @@ impl Framer {
     /// Ends the segment in progress at `end` of the buffer.
     fn close(&mut self, end: usize) {
         let rest = &self.buffer[end..];
-        let mut buffer = SegmentBytes::buffer(if rest.is_empty() && self.capacity == 0 {
+        let mut buffer = SegmentBytes::with_capacity(if rest.is_empty() && self.capacity == 0 {
             0
         } else {
             self.capacity.max(rest.len())
@@ -520,16 +520,14 @@ impl Framer {
         buffer.extend_from_slice(rest);
         let mut bytes = std::mem::replace(&mut self.buffer, buffer);
         bytes.truncate(end);
-        if bytes.capacity() / 2 > bytes.len() {
-            bytes.shrink_to_fit();
-        }
+        bytes.shrink();
         let framed = Framed {
             from: self.from,
             to: self.from + end as u64,
             line: self.line,
             records: self.records,
             digest: Digest::of(&bytes),
-            bytes: bytes.into(),
+            bytes,
         };
         self.from = framed.to;
         self.line += self.newlines(&framed.bytes);
