@@ -25,14 +25,8 @@ impl Digest {
 }
 
 /// Computes a [`Digest`] over bytes that arrive in pieces.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Digester(Box<XxHash3_128>);
-
-impl Default for Digester {
-    fn default() -> Self {
-        Self(Box::default())
-    }
-}
 
 impl Digester {
     pub fn update(&mut self, bytes: &[u8]) {

@@ -1,8 +1,9 @@
 //! Parquet files, written row group by row group.
 //!
 //! The library's Arrow writer is not used, since it cannot write INT96; its column writers are, for all other leaves.
-//! Pages of version 1, dictionaries where values repeat, statistics per column chunk: what every reader understands. No page
-//! index: with many partitions its memory would be the larger part of a footer's.
+//! Pages of version 1, dictionaries where values repeat, statistics per column chunk: what every reader understands. Values that do
+//! not repeat are plain for Hive; `modern` has them as differences ([`sparing`]). No page index: with many partitions its memory
+//! would be the larger part of a footer's.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::basic::{Compression, GzipLevel, Type as Physical, ZstdLevel};
+use parquet::basic::{Compression, Encoding, GzipLevel, Type as Physical, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{
     EnabledStatistics, WriterProperties, WriterPropertiesPtr, WriterVersion,
@@ -47,6 +48,7 @@ pub(super) struct ParquetLayout {
     properties: WriterPropertiesPtr,
     /// Per column, per leaf: the way to a timestamp that is written as INT96.
     int96: Vec<Vec<Option<Vec<Hop>>>>,
+    compat: Compat,
     zstd: bool,
 }
 
@@ -74,6 +76,7 @@ impl ParquetLayout {
             properties: Arc::new(properties(codec, &descriptor, metadata)?),
             descriptor,
             int96,
+            compat,
             zstd: matches!(codec, Codec::Zstd(_)),
         })
     }
@@ -117,6 +120,16 @@ fn properties(
     Ok(builder.build())
 }
 
+/// How values that do not repeat take less room than plain ones, and leave less to compress: numbers by what they differ from the one
+/// before, texts without their lengths, which stand together before them (Parquet's `Encodings.md`). Spark reads both from 3.3 on.
+fn sparing(physical: Physical) -> Option<Encoding> {
+    match physical {
+        Physical::INT32 | Physical::INT64 => Some(Encoding::DELTA_BINARY_PACKED),
+        Physical::BYTE_ARRAY => Some(Encoding::DELTA_LENGTH_BYTE_ARRAY),
+        _ => None,
+    }
+}
+
 fn compression(codec: Codec) -> Result<Compression, EncodeError> {
     Ok(match codec {
         Codec::None => Compression::UNCOMPRESSED,
@@ -155,8 +168,14 @@ impl Leaves {
         if repeat.contains(&false) {
             let mut builder = WriterProperties::clone(&properties).into_builder();
             for (column, repeats) in layout.descriptor.columns().iter().zip(&repeat) {
-                if !repeats {
-                    builder = builder.set_column_dictionary_enabled(column.path().clone(), false);
+                if *repeats {
+                    continue;
+                }
+                builder = builder.set_column_dictionary_enabled(column.path().clone(), false);
+                if layout.compat == Compat::Modern
+                    && let Some(encoding) = sparing(column.physical_type())
+                {
+                    builder = builder.set_column_encoding(column.path().clone(), encoding);
                 }
             }
             properties = Arc::new(builder.build());

@@ -358,6 +358,111 @@ fn hive_parquet_has_the_physical_types_that_old_hive_reads() {
     }
 }
 
+/// Far apart, over all that the type holds: differences overflow.
+fn wild(at: usize) -> i64 {
+    (at as i64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64)
+}
+
+fn distinct(precision: u8, scale: i8) -> ArrayRef {
+    let values = (0..5_000).map(|at| i128::from(wild(at)) % 10_i128.pow(18));
+    let array = Decimal128Array::from_iter_values(values);
+    Arc::new(array.with_precision_and_scale(precision, scale).unwrap())
+}
+
+/// Values that do not repeat, enough of them to be told, of every type that has an encoding for them.
+fn varied() -> RecordBatch {
+    let rows = 0..5_000_usize;
+    let some = |at: usize| at % 6 != 5;
+    let wild_array: Int64Array = rows.clone().map(|at| some(at).then(|| wild(at))).collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("bigint", Arc::new(wild_array)),
+        (
+            "int",
+            Arc::new(Int32Array::from_iter_values(
+                rows.clone().map(|at| wild(at) as i32),
+            )),
+        ),
+        (
+            "date",
+            Arc::new(Date32Array::from_iter_values(
+                rows.clone().map(|at| at as i32 - 2_000),
+            )),
+        ),
+        (
+            "timestamp",
+            Arc::new(
+                rows.clone()
+                    .map(|at| some(at).then_some(at as i64 * 1_777_777_777_777 - 3))
+                    .collect::<TimestampMicrosecondArray>()
+                    .with_timezone("+00:00"),
+            ),
+        ),
+        ("decimal_18_6", distinct(18, 6)),
+        ("decimal_38_0", distinct(38, 0)),
+        (
+            "string",
+            Arc::new(
+                rows.clone()
+                    .map(|at| some(at).then(|| format!("ä{at}").repeat(at.min(9))))
+                    .collect::<StringArray>(),
+            ),
+        ),
+        (
+            "binary",
+            Arc::new(BinaryArray::from_iter_values(
+                rows.map(|at| wild(at).to_le_bytes()[..at.min(8)].to_vec()),
+            )),
+        ),
+    ];
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, array)| field(name, array.data_type().clone()))
+        .collect();
+    let arrays = columns.into_iter().map(|(_, array)| array).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap()
+}
+
+#[test]
+fn values_that_do_not_repeat_come_back_as_differences_in_modern_and_plain_for_hive() {
+    let batch = varied();
+    for (compat, expected) in [
+        (
+            Compat::Modern,
+            ["bigint", "int", "date", "timestamp", "decimal_18_6"].as_slice(),
+        ),
+        (Compat::Hive, &[]),
+    ] {
+        let format = OutputFormat::Parquet {
+            compat,
+            codec: Codec::Zstd(1),
+        };
+        let layout = Layout::new(format, batch.schema(), &[], false).unwrap();
+        let mut encoder = Encoder::open(&layout, Vec::new()).unwrap();
+        encoder.write(&batch).unwrap();
+        let bytes = Bytes::from(std::mem::take(encoder.finish().unwrap()));
+        let reader = SerializedFileReader::new(bytes.clone()).unwrap();
+        let group = reader.metadata().row_group(0).clone();
+        let with = |encoding: Encoding| -> Vec<String> {
+            let columns = group.columns().iter();
+            columns
+                .filter(|column| column.encodings().any(|e| e == encoding))
+                .map(|column| column.column_path().string())
+                .collect()
+        };
+        assert_eq!(with(Encoding::DELTA_BINARY_PACKED), expected);
+        let texts: &[&str] = match compat {
+            Compat::Modern => &["string", "binary"],
+            Compat::Hive => &[],
+        };
+        assert_eq!(with(Encoding::DELTA_LENGTH_BYTE_ARRAY), texts);
+        let read = read_back(&bytes);
+        for (at, field) in batch.schema().fields().iter().enumerate() {
+            let column = as_written(read.column(at), field.data_type());
+            assert_eq!(&column, batch.column(at), "{}", field.name());
+        }
+    }
+}
+
 #[test]
 fn a_time_that_int96_cannot_hold_is_refused_in_words() {
     let array: ArrayRef =
