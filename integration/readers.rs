@@ -355,7 +355,7 @@ fn delta_columns(site: &Site) -> Vec<String> {
             let delta = column.encodings().any(|encoding| {
                 matches!(
                     encoding,
-                    Encoding::DELTA_BINARY_PACKED | Encoding::DELTA_LENGTH_BYTE_ARRAY
+                    Encoding::DELTA_BINARY_PACKED | Encoding::DELTA_BYTE_ARRAY
                 )
             });
             if delta {

@@ -454,7 +454,7 @@ fn values_that_do_not_repeat_come_back_as_differences_in_modern_and_plain_for_hi
             Compat::Modern => &["string", "binary"],
             Compat::Hive => &[],
         };
-        assert_eq!(with(Encoding::DELTA_LENGTH_BYTE_ARRAY), texts);
+        assert_eq!(with(Encoding::DELTA_BYTE_ARRAY), texts);
         let read = read_back(&bytes);
         for (at, field) in batch.schema().fields().iter().enumerate() {
             let column = as_written(read.column(at), field.data_type());
