@@ -49,7 +49,7 @@ fn soup() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(crate::cases(500))]
+    #![proptest_config(crate::cases(5_000))]
 
     #[test]
     fn every_byte_is_in_one_segment(head in any::<[u8; 4]>(), stream in soup()) {

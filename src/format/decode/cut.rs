@@ -162,8 +162,10 @@ impl<'a> Cutter<'a> {
         let mut at = start;
         while let Some(&b) = self.bytes.get(at) {
             match b {
-                b if separates(b) => {}
                 b'[' if self.due == Due::Array => self.due = Due::Nothing,
+                // A syntax error, after which no array begins.
+                b',' | b']' => self.due = Due::Nothing,
+                b if separates(b) => {}
                 _ => break,
             }
             at += 1;
