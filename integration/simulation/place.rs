@@ -113,6 +113,8 @@ pub fn configured(place: &Place, text: &str, setting: &Setting, spool: &str) -> 
     let mut config = load(&path).expect("a configuration");
     // Smaller than a configuration may say, so that little fills it.
     config.agent.memory = setting.memory;
+    // Not those of this machine, so that it is the same run on every one.
+    config.agent.cores = setting.lanes;
     if setting.staging_bytes_max > 0 {
         config.agent.staging_bytes_max = setting.staging_bytes_max;
     }

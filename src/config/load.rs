@@ -147,13 +147,15 @@ fn agent(top: &mut Section, directory: &Path) -> (AgentSettings, usize) {
     let state_dir = section.converted("state_dir", directory.join("var"), |text| {
         resolve(text, directory)
     });
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let lanes = match section.number("lanes", 0, 0..=4096) {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        0 => cores,
         lanes => lanes as usize,
     };
     let settings = AgentSettings {
         state_dir,
         lanes,
+        cores,
         memory: section.size_or_no_limit("memory", 512 << 20),
         staging_bytes_max: section.size("staging_bytes_max", 8 << 30),
         free_bytes_min: section.size("free_bytes_min", 1 << 30),

@@ -65,6 +65,8 @@ pub struct AgentSettings {
     pub state_dir: PathBuf,
     /// At least 1: `0` is already replaced by the number of cores.
     pub lanes: usize,
+    /// What this process may use of the machine's.
+    pub cores: usize,
     pub memory: u64,
     /// 0: no limit.
     pub staging_bytes_max: u64,

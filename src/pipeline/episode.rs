@@ -67,14 +67,14 @@ pub fn run(
         super::registrar::begin(pipeline, registrar)?;
     }
     let schemas = schemas(pipeline)?;
-    let channel = Channel::new(channel_bytes(pipeline.memory));
+    let channel = Channel::new(channel_bytes(pipeline));
     let mut source = source(pipeline)?;
     infer(pipeline, &schemas, &mut source)?;
     super::registrar::check(pipeline, &schemas.current().1)?;
     let backlog = source.backlog();
     let seen_backlog = Arc::clone(&backlog);
     // Whatever can fail comes before the source's thread, which only ends when the channel is closed.
-    let lanes = Lanes::start(pipeline.agent.lanes, &pipeline.settings.name)?;
+    let lanes = Lanes::start(&pipeline.agent, &pipeline.settings.name)?;
     let next = row(pipeline, started)?.staged.next();
     let staged = Queue::new(1);
     threads::scope(|scope| {
@@ -151,8 +151,12 @@ fn join<T>(result: std::thread::Result<Result<T, Halt>>) -> Result<T, Halt> {
     result.unwrap_or_else(|_| Err(Halt::Bug("a thread of the pipeline died".into())))
 }
 
-fn channel_bytes(memory: u64) -> usize {
-    usize::try_from((memory / 128).clamp(1 << 20, 4 << 20)).unwrap_or(4 << 20)
+fn channel_bytes(pipeline: &Pipeline) -> usize {
+    if pipeline.agent.cores == 1 {
+        // What waits for the only core waits in vain, and is the colder for it.
+        return 0;
+    }
+    usize::try_from((pipeline.memory / 128).clamp(1 << 20, 4 << 20)).unwrap_or(4 << 20)
 }
 
 /// What the channel and the source leave, shared by the lanes that a batch uses.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::Halt;
 use crate::channel::SegmentData;
+use crate::config::AgentSettings;
 use crate::sink::{BatchContext, Lane, LaneGauge, LaneResult, SinkError};
 use crate::threads::{self, Queue};
 
-/// Bytes of segments that may wait with one lane; one segment is always let in.
+/// Bytes of segments that may wait with one lane where there is more than one core; one segment is always let in.
 const LANE_QUEUE_BYTES: usize = 2 << 20;
 
 enum Work {
@@ -45,14 +46,22 @@ struct Handle {
 pub struct Lanes {
     handles: Vec<Handle>,
     done: Arc<Queue<Done>>,
+    /// Bytes of segments that may wait with each.
+    queue_bytes: usize,
 }
 
 impl Lanes {
-    pub fn start(count: usize, pipeline: &str) -> Result<Self, Halt> {
+    pub fn start(agent: &AgentSettings, pipeline: &str) -> Result<Self, Halt> {
+        let count = agent.lanes;
         // Bounded by bytes, in `give`.
         let mut lanes = Self {
             handles: Vec::with_capacity(count),
             done: Arc::new(Queue::new(usize::MAX)),
+            queue_bytes: if agent.cores == 1 {
+                0
+            } else {
+                LANE_QUEUE_BYTES
+            },
         };
         for lane in 0..count {
             let work = Arc::new(Queue::new(usize::MAX));
@@ -92,7 +101,7 @@ impl Lanes {
                 .min_by_key(|lane| self.handles[*lane].queued)
                 .unwrap_or(0);
             let handle = &mut self.handles[lane];
-            if handle.queued == 0 || handle.queued + data.bytes.len() <= LANE_QUEUE_BYTES {
+            if handle.queued == 0 || handle.queued + data.bytes.len() <= self.queue_bytes {
                 if !handle.open {
                     handle.open = true;
                     send(&handle.work, Work::Open(Box::new(context.clone()), memory))?;

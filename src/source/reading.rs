@@ -77,6 +77,15 @@ impl FileReading {
         }
     }
 
+    /// From the beginning, and for a look only: segments have no digests.
+    pub(super) fn sample(stream: Stream, opened: FileStat, settings: &ReadingSettings) -> Self {
+        let reading = Self::new(stream, opened, settings, 0, []);
+        Self {
+            framer: reading.framer.without_digests(),
+            ..reading
+        }
+    }
+
     /// The settings, with the compression that was found; right after the first [`Self::next`].
     pub(super) fn settings(&self) -> ReadingSettings {
         ReadingSettings {

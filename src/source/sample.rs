@@ -246,7 +246,7 @@ impl Source {
             None => self.settings.reading.clone(),
         };
         match Stream::open(file, &found.stat, &settings, false) {
-            Ok(stream) => Ok(Some(FileReading::new(stream, found.stat, &settings, 0, []))),
+            Ok(stream) => Ok(Some(FileReading::sample(stream, found.stat, &settings))),
             Err(e) => {
                 self.unreadable(&found.path, &e.to_string());
                 Ok(None)
