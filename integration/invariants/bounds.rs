@@ -225,7 +225,7 @@ fn i11_memory_is_bounded_whatever_the_size_of_a_file() {
                 "memory = \"32MiB\"\nlanes = 1\n",
                 &format!("{COLUMNS}[pipeline.sink]\npath = \"p\"\n"),
             );
-            trial.drop_large_file(200_000);
+            trial.drop_large_file(600_000);
             bounded(
                 &watch(&trial, trial.spawn(&["run", "--once"], "")),
                 memory,
