@@ -218,6 +218,10 @@ impl Spool for FakeSpool {
         Ok(())
     }
 
+    fn has_deleted(&self) -> std::result::Result<bool, SpoolError> {
+        Ok(false)
+    }
+
     fn unlink_target(&self, _target: &RelativePath) -> std::result::Result<(), SpoolError> {
         unimplemented!("the source retires nothing")
     }

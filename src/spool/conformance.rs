@@ -433,20 +433,24 @@ fn a_file_is_moved_with_its_path(make: Make<'_>, hands: &dyn Hands) {
 fn a_deleted_file_is_hidden_first(make: Make<'_>, hands: &dyn Hands) {
     let settings = SpoolSettings {
         retire: Retire::Delete,
+        recursive: true,
         ..hands.settings()
     };
-    hands.drop_file(&settings, b"a", b"1", NOW);
+    hands.drop_file(&settings, b"d/e/a", b"1", NOW);
     let spool = make(settings.clone());
-    let a = path(b"a");
-    let stat = stat_of(&*spool, b"a");
+    let a = path(b"d/e/a");
+    let stat = stat_of(&*spool, b"d/e/a");
     let target = spool.retire_target(&a, 0);
     assert!(target.name().starts_with(b"."));
+    assert!(!spool.has_deleted().unwrap());
     assert_eq!(spool.retire(&a, &stat, &target).unwrap(), Retired::Yes);
     spool.sync().unwrap();
+    assert!(spool.has_deleted().unwrap());
     assert!(hands.read(&settings, target.as_bytes()).is_some());
     assert!(scanned(&*spool).is_empty());
     spool.unlink_target(&target).unwrap();
     spool.unlink_target(&target).unwrap();
+    assert!(!spool.has_deleted().unwrap());
     assert!(hands.read(&settings, target.as_bytes()).is_none());
     hands.drop_file(&settings, b"b", b"1", NOW);
     assert!(spool.unlink_target(&path(b"b")).is_err());

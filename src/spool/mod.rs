@@ -148,7 +148,11 @@ const DELETE_PREFIX: &[u8] = b".lakeward-delete-";
 /// Whether this is the hidden name under which a deleted file waits to be unlinked.
 #[must_use]
 pub fn is_of_deleted(target: &RelativePath) -> bool {
-    target.name().starts_with(DELETE_PREFIX)
+    is_name_of_deleted(target.name())
+}
+
+fn is_name_of_deleted(name: &[u8]) -> bool {
+    name.starts_with(DELETE_PREFIX)
 }
 
 pub trait Spool: Send + Sync {
@@ -224,6 +228,12 @@ pub trait Spool: Send + Sync {
     /// # Errors
     /// Nothing touched since may be recorded as retired.
     fn sync(&self) -> Result<(), SpoolError>;
+
+    /// Whether a hidden target of a deleted file stands in any directory that is scanned. A look at names alone.
+    ///
+    /// # Errors
+    /// A failed look, which is not "no".
+    fn has_deleted(&self) -> Result<bool, SpoolError>;
 
     /// Unlinks the hidden target of a deleted file, after "retired" was recorded. Absent is fine.
     ///

@@ -38,6 +38,7 @@ use unsynced::Unsynced;
 
 use super::{
     Claim, Found, OpenedFile, Retire, Retired, Spool, SpoolError, SpoolSettings, SpooledFile,
+    is_name_of_deleted,
 };
 use crate::segment::{FileStat, RelativePath};
 
@@ -159,6 +160,16 @@ impl<F: FileSystem> Spool for LocalSpool<F> {
         .run(now_ns, visit);
         *locked(&self.seen) = seen;
         result
+    }
+
+    fn has_deleted(&self) -> Result<bool, SpoolError> {
+        let scan = scan::Scan {
+            settings: &self.settings,
+            names: &self.names,
+            root: self.root("look for deleted files")?,
+            seen: &mut Seen::default(),
+        };
+        scan.finds(&is_name_of_deleted)
     }
 
     fn open(&self, path: &RelativePath) -> Result<Option<OpenedFile>, SpoolError> {

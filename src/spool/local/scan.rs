@@ -72,6 +72,52 @@ impl<F: FileSystem> Scan<'_, F> {
         Ok(())
     }
 
+    /// Whether a directory that is scanned has a name that is wanted, which may be a hidden one.
+    pub(super) fn finds(&self, is_wanted: &dyn Fn(&[u8]) -> bool) -> Result<bool, SpoolError> {
+        let mut buffer = Vec::with_capacity(256 << 10);
+        let mut left = vec![Vec::new()];
+        while let Some(path) = left.pop() {
+            let found = self
+                .finds_in(&path, is_wanted, &mut left, &mut buffer)
+                .map_err(|error| advise(error, &path))?;
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The same of one directory; those below it are `left`.
+    fn finds_in(
+        &self,
+        path: &[u8],
+        is_wanted: &dyn Fn(&[u8]) -> bool,
+        left: &mut Vec<Vec<u8>>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<bool, SpoolError> {
+        let Some(directory) = self.root.below(path)? else {
+            return Ok(false);
+        };
+        let mut found = false;
+        let mut full = Vec::new();
+        directory.list(buffer.spare_capacity_mut(), &mut |entry| {
+            let (name, listed) = entry.map_err(|e| directory.error(OPERATION, &[], e))?;
+            if is_dots(name) {
+                return Ok(());
+            }
+            found |= is_wanted(name.to_bytes());
+            if listed == FileType::RegularFile {
+                return Ok(());
+            }
+            write_path(&mut full, path, name.to_bytes());
+            if let Kind::Directory = self.kind(&directory, name, listed, &full)? {
+                left.push(full.clone());
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
     fn gather(&self) -> Result<Listing, SpoolError> {
         let mut listing = Listing::default();
         let mut buffer = Vec::with_capacity(256 << 10);
