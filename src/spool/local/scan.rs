@@ -79,7 +79,10 @@ impl<F: FileSystem> Scan<'_, F> {
         while let Some(path) = left.pop() {
             let found = self
                 .finds_in(&path, is_wanted, &mut left, &mut buffer)
-                .map_err(|error| advise(error, &path))?;
+                .map_err(|error| SpoolError {
+                    unavailable: true,
+                    ..advise(error, &path)
+                })?;
             if found {
                 return Ok(true);
             }
