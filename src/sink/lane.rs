@@ -85,9 +85,13 @@ impl Budget {
         partitions.saturating_mul(leaves).saturating_mul(LEAF) > self.memory * 2 / 5
     }
 
-    fn pool(self, crowded: bool) -> usize {
+    /// `lasting`: bytes that open files hold; what they leave of their share is the pool's while it is large.
+    fn pool(self, crowded: bool, lasting: usize) -> usize {
+        /// What a lane takes beside what it counts.
+        const UNCOUNTED: usize = 16 << 20;
         if crowded {
-            self.memory * 3 / 8
+            let left = (self.memory * 3 / 4).saturating_sub(lasting + UNCOUNTED);
+            left.max(self.memory * 3 / 8)
         } else {
             self.memory / 4
         }
@@ -541,7 +545,8 @@ impl Lane {
     fn keep_budget(&mut self) -> Result<(), SinkError> {
         let crowded = self.is_crowded();
         self.files.block_max = self.budget.blocks(crowded);
-        if self.pool.bytes() > self.budget.pool(crowded) {
+        let pool_max = self.budget.pool(crowded, self.lasting_memory());
+        if self.pool.bytes() > pool_max {
             self.empty_pool()?;
         }
         self.limit_blocks()

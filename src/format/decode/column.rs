@@ -76,9 +76,10 @@ impl Bits {
     }
 }
 
-/// Takes the vector and leaves an empty one that has room for as much again.
+/// Takes the vector and leaves an empty one that has room for as much again and a little more: what comes next is seldom of the same
+/// length, and a vector that outgrows its room is copied into one of twice the size, half of which waits in the pool unused.
 fn fresh<T>(values: &mut Vec<T>) -> Vec<T> {
-    let room = Vec::with_capacity(values.len());
+    let room = Vec::with_capacity(values.len() + values.len() / 16);
     std::mem::replace(values, room)
 }
 
