@@ -56,6 +56,8 @@ const LOOKERS: Duration = Duration::from_millis(600);
 
 /// How often requests of operators are looked for, and what is said for `status` is written.
 const ATTEND: Duration = Duration::from_millis(500);
+/// Between two looks at whether an end was asked for.
+const TICK: Duration = Duration::from_millis(20);
 
 struct Running {
     pipeline: Arc<Pipeline>,
@@ -212,7 +214,7 @@ impl Agent {
             .collect();
         let mut stop_seen: Option<Instant> = None;
         let mut attended = Instant::now();
-        while threads.iter().any(|thread| !thread.is_finished()) {
+        while !self.have_ended(&threads, &endings) {
             if self.stop.is_set() {
                 let since = *stop_seen.get_or_insert_with(Instant::now);
                 if since.elapsed() > self.settings.stop_after {
@@ -234,7 +236,8 @@ impl Agent {
                     threads.extend(self.begin_again(&name, &endings, started));
                 }
             }
-            std::thread::park_timeout(Duration::from_millis(20));
+            // The end of a pipeline ends the pause.
+            std::thread::park_timeout(TICK);
         }
         let _too_late = self.attend();
         let mut endings = endings
@@ -260,6 +263,16 @@ impl Agent {
             }
         }
         endings
+    }
+
+    /// Each pipeline has said how it ended, or its thread died before it could.
+    fn have_ended(
+        &self,
+        threads: &[std::thread::JoinHandle<()>],
+        endings: &Mutex<Vec<Ending>>,
+    ) -> bool {
+        let said = endings.lock().unwrap_or_else(PoisonError::into_inner).len();
+        said == self.running.len() || threads.iter().all(std::thread::JoinHandle::is_finished)
     }
 
     /// A pipeline that had halted for want of what an operator has now granted runs again; one that runs goes on.
@@ -357,6 +370,7 @@ fn spawn(
 ) -> std::thread::JoinHandle<()> {
     let pipeline = Arc::clone(&running.pipeline);
     let endings = Arc::clone(endings);
+    let agent = std::thread::current();
     std::thread::spawn(move || {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.run()))
             .unwrap_or_else(|_| Err(Halt::Bug("the pipeline's thread panicked".into())));
@@ -378,6 +392,7 @@ fn spawn(
                 report: pipeline.tally.report(),
                 halt,
             });
+        agent.unpark();
     })
 }
 

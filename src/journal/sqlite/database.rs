@@ -93,6 +93,8 @@ pub(super) fn make(place: &Place, id: JournalId, now_ns: i64) -> Result<(), Jour
     place.create()?;
     let make = || -> Done<()> {
         let mut conn = connect(place, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // It counts for nothing before it has its name, and is synced as a whole before that.
+        conn.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;")?;
         migrate(&mut conn)?;
         conn.execute(
             "INSERT INTO journal (only_row, id, made_ns, clean, file_ids) VALUES (1, ?1, ?2, 1, 0)",
