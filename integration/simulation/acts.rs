@@ -167,8 +167,7 @@ impl Stage {
         self.bounds = Bounds {
             payload_bytes: payload,
             // One segment is always let in.
-            channel_bytes: (setting.memory / 128).clamp(1 << 20, 4 << 20)
-                + 2 * setting.segment_bytes as u64,
+            channel_bytes: (1 << 20) + 2 * setting.segment_bytes as u64,
             staging_bytes: setting.staging_bytes_max,
             handles: setting.lanes * HANDLES_OF_LANE + HANDLES_BESIDE,
         };

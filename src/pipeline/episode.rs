@@ -49,6 +49,9 @@ pub enum Ended {
 }
 
 const TICK: Duration = Duration::from_millis(100);
+/// Bytes that may wait between source and lanes: one large segment, or many small ones. What waits longer has left the processor's
+/// cache when it is decoded.
+const CHANNEL_BYTES: usize = 1 << 20;
 
 /// How long intake may wait for disk space with `--once`.
 const SPACE_PATIENCE: Duration = Duration::from_secs(20);
@@ -67,7 +70,7 @@ pub fn run(
         super::registrar::begin(pipeline, registrar)?;
     }
     let schemas = schemas(pipeline)?;
-    let channel = Channel::new(channel_bytes(pipeline));
+    let channel = Channel::new(CHANNEL_BYTES);
     let mut source = source(pipeline)?;
     infer(pipeline, &schemas, &mut source)?;
     super::registrar::check(pipeline, &schemas.current().1)?;
@@ -149,14 +152,6 @@ fn count_source(pipeline: &Pipeline, backlog: &Backlog) {
 
 fn join<T>(result: std::thread::Result<Result<T, Halt>>) -> Result<T, Halt> {
     result.unwrap_or_else(|_| Err(Halt::Bug("a thread of the pipeline died".into())))
-}
-
-fn channel_bytes(pipeline: &Pipeline) -> usize {
-    if pipeline.agent.cores == 1 {
-        // What waits for the only core waits in vain, and is the colder for it.
-        return 0;
-    }
-    usize::try_from((pipeline.memory / 128).clamp(1 << 20, 4 << 20)).unwrap_or(4 << 20)
 }
 
 /// What the channel and the source leave, shared by the lanes that a batch uses.
