@@ -245,7 +245,7 @@ pub fn text_of(path: &str, bytes: &[u8]) -> String {
     let read = |mut reader: Box<dyn std::io::Read + '_>, text: &mut String| {
         reader
             .read_to_string(text)
-            .unwrap_or_else(|e| panic!("`{path}`: {e}"))
+            .unwrap_or_else(|e| panic!("I2: `{path}` landed and cannot be read: {e}"))
     };
     let extension = path.rsplit('.').next().unwrap_or("");
     if extension == "gz" {

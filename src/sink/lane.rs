@@ -69,9 +69,17 @@ struct Budget {
 }
 
 impl Budget {
-    /// Decoded bytes at which rows leave the decoder.
+    /// Decoded bytes at which rows leave the decoder, however few they are.
     fn decoded(self) -> usize {
         (self.memory / 16).clamp(64 << 10, 2 << 20)
+    }
+
+    /// Whether rows should leave the decoder: what is written while the processor's cache still holds it is written faster, and
+    /// so are many rows of a column at once.
+    fn is_enough(self, bytes: usize, rows: usize) -> bool {
+        const ROWS: usize = 2048;
+        let most = self.decoded();
+        bytes >= most || (rows >= ROWS && bytes >= most / 4)
     }
 
     /// Bytes of rows that are copied together at a time.
@@ -230,7 +238,8 @@ impl Lane {
             }
             _ => usize::MAX,
         };
-        self.decoder.bytes() >= enough
+        self.budget
+            .is_enough(self.decoder.bytes(), self.decoder.rows())
             || self.decoder.rows() > spare
             || self.held_bytes >= 2 * enough
             || self.rejects.waiting_bytes() >= enough
