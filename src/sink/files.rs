@@ -183,7 +183,7 @@ impl Files {
             };
             let file = slot.file.insert(file);
             let rows = self.slice(file, row_bytes).min(batch.num_rows() - from);
-            file.write(&batch.slice(from, rows), &origins[from..from + rows])?;
+            file.write(batch, from, &origins[from..from + rows])?;
             file.row_memory += row_bytes * rows as u64;
             from += rows;
             let block = (file.encoder.block_memory(), file.encoder.block_estimate());
@@ -320,7 +320,8 @@ impl Files {
         let average = if file.records >= 64 {
             (estimate / file.records).max(1)
         } else {
-            row_bytes
+            // As JSON, with its column's names, a row may take more than in memory.
+            4 * row_bytes
         };
         let least = target / 64 / average;
         let rows = (target.saturating_sub(estimate) / average).max(least);
@@ -475,8 +476,14 @@ impl Drop for Files {
 }
 
 impl OpenFile {
-    fn write(&mut self, batch: &RecordBatch, origins: &[(u32, u32)]) -> Result<(), SinkError> {
-        let written = self.encoder.write(batch);
+    /// Adds the rows from `from` on that have these origins.
+    fn write(
+        &mut self,
+        batch: &RecordBatch,
+        from: usize,
+        origins: &[(u32, u32)],
+    ) -> Result<(), SinkError> {
+        let written = self.encoder.write_rows(batch, from, origins.len());
         self.named(written)?;
         self.membership.extend(origins);
         self.records += origins.len() as u64;

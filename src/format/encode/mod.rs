@@ -131,7 +131,8 @@ impl Layout {
     }
 }
 
-/// Memory of the rows of a batch by themselves: of what they share with others, views into one buffer, each counts its own.
+/// Memory of the rows of a batch by themselves: of what they share with others, views into one buffer, each counts its own, and room
+/// that buffers have for more counts for none.
 #[must_use]
 pub fn row_memory(batch: &RecordBatch) -> usize {
     let columns = batch.columns().iter();
@@ -140,7 +141,11 @@ pub fn row_memory(batch: &RecordBatch) -> usize {
             let lengths = views.lengths().map(|length| length as usize);
             views.len() * size_of::<u128>() + lengths.sum::<usize>()
         }
-        None => column.get_array_memory_size(),
+        None => {
+            let data = column.to_data();
+            data.get_slice_memory_size()
+                .unwrap_or_else(|_| column.get_array_memory_size())
+        }
     });
     memory.sum()
 }
@@ -179,9 +184,22 @@ impl<W: Write + Send> Encoder<W> {
     /// # Errors
     /// The output fails, or a value has no encoding. The file is then of no use.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), EncodeError> {
+        self.write_rows(batch, 0, batch.num_rows())
+    }
+
+    /// Adds `rows` of a batch's rows, the first of which is `from`. What the others are like may tell how these are encoded.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_rows(
+        &mut self,
+        batch: &RecordBatch,
+        from: usize,
+        rows: usize,
+    ) -> Result<(), EncodeError> {
         match self {
-            Self::Parquet(file) => file.write(batch),
-            Self::Ndjson(file) => file.write(batch),
+            Self::Parquet(file) => file.write(batch, from, rows),
+            Self::Ndjson(file) => file.write(&batch.slice(from, rows)),
         }
     }
 

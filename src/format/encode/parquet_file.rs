@@ -6,7 +6,7 @@
 //! would be the larger part of a footer's.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -50,6 +50,8 @@ pub(super) struct ParquetLayout {
     int96: Vec<Vec<Option<Vec<Hop>>>>,
     compat: Compat,
     zstd: bool,
+    /// The leaves that had a dictionary when enough of their values were last seen, in whichever file.
+    repeat: Mutex<Vec<bool>>,
 }
 
 impl ParquetLayout {
@@ -74,6 +76,7 @@ impl ParquetLayout {
         Ok(Self {
             root: descriptor.root_schema_ptr(),
             properties: Arc::new(properties(codec, &descriptor, metadata)?),
+            repeat: Mutex::new(vec![true; descriptor.num_columns()]),
             descriptor,
             int96,
             compat,
@@ -83,6 +86,16 @@ impl ParquetLayout {
 
     pub(super) fn leaves(&self) -> usize {
         self.descriptor.num_columns()
+    }
+
+    /// The leaves that shall have a dictionary, by what a row group's first rows tell of them. Where those are too few, as they are with
+    /// many partitions and at the end of a batch, it is what earlier ones told.
+    fn repeat(&self, told: &[Option<bool>]) -> Vec<bool> {
+        let mut repeat = self.repeat.lock().unwrap_or_else(PoisonError::into_inner);
+        for (repeat, told) in repeat.iter_mut().zip(told) {
+            *repeat = told.unwrap_or(*repeat);
+        }
+        repeat.clone()
     }
 }
 
@@ -213,7 +226,7 @@ impl<W: Write + Send> ParquetFile<W> {
             Arc::clone(&layout.properties),
         )?;
         Ok(Self {
-            leaves: Leaves::new(layout, schema, vec![true; layout.leaves()])?,
+            leaves: Leaves::new(layout, schema, layout.repeat(&[]))?,
             writer,
             schema: Arc::clone(schema),
             layout: Arc::clone(layout),
@@ -221,11 +234,21 @@ impl<W: Write + Send> ParquetFile<W> {
         })
     }
 
-    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), EncodeError> {
-        let mut from = 0;
-        while from < batch.num_rows() {
-            let rows = (batch.num_rows() - from).min(ROW_GROUP_ROWS - self.block_rows());
-            self.write_rows(&batch.slice(from, rows))?;
+    pub(super) fn write(
+        &mut self,
+        batch: &RecordBatch,
+        mut from: usize,
+        rows: usize,
+    ) -> Result<(), EncodeError> {
+        let end = from + rows;
+        while from < end {
+            let rows = (end - from).min(ROW_GROUP_ROWS - self.block_rows());
+            let mut group = match self.group.take() {
+                Some(group) => group,
+                None => self.new_group(batch)?,
+            };
+            self.write_to(&mut group, &batch.slice(from, rows))?;
+            self.group = Some(group);
             from += rows;
             if self.block_rows() == ROW_GROUP_ROWS {
                 self.flush()?;
@@ -234,11 +257,7 @@ impl<W: Write + Send> ParquetFile<W> {
         Ok(())
     }
 
-    fn write_rows(&mut self, batch: &RecordBatch) -> Result<(), EncodeError> {
-        let mut group = match self.group.take() {
-            Some(group) => group,
-            None => self.new_group(batch)?,
-        };
+    fn write_to(&self, group: &mut RowGroup, batch: &RecordBatch) -> Result<(), EncodeError> {
         let mut leaves = group.leaves.iter_mut();
         for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
             for computed in compute_leaves(field, array)? {
@@ -250,17 +269,17 @@ impl<W: Write + Send> ParquetFile<W> {
             }
         }
         group.rows += batch.num_rows();
-        self.group = Some(group);
         Ok(())
     }
 
-    /// For rows of which `batch` are the first.
+    /// For rows of which `batch` has the first.
     fn new_group(&mut self, batch: &RecordBatch) -> Result<RowGroup, EncodeError> {
         let limit = self.layout.properties.dictionary_page_size_limit();
-        let mut repeat = Vec::with_capacity(self.layout.leaves());
+        let mut told = Vec::with_capacity(self.layout.leaves());
         for array in batch.columns() {
-            repeats::leaves(array, limit, &mut repeat);
+            repeats::leaves(array, limit, &mut told);
         }
+        let repeat = self.layout.repeat(&told);
         if repeat != self.leaves.repeat {
             self.leaves = Leaves::new(&self.layout, &self.schema, repeat)?;
         }

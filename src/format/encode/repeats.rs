@@ -11,13 +11,13 @@ use twox_hash::XxHash3_64;
 
 /// Values looked at.
 const SAMPLE: usize = 4096;
-/// With fewer nothing can be told: then there is a dictionary.
+/// With fewer nothing can be told.
 const LEAST: usize = 1024;
 /// A length stands before each text.
 const LENGTH: usize = 4;
 
-/// For each leaf below `array`, in Parquet's order: whether its distinct values may fit `dictionary_bytes`.
-pub(super) fn leaves(array: &ArrayRef, dictionary_bytes: usize, found: &mut Vec<bool>) {
+/// For each leaf below `array`, in Parquet's order: whether its distinct values may fit `dictionary_bytes`; `None`: too few to tell.
+pub(super) fn leaves(array: &ArrayRef, dictionary_bytes: usize, found: &mut Vec<Option<bool>>) {
     match array.data_type() {
         DataType::Struct(_) => {
             for column in array.as_struct().columns() {
@@ -34,7 +34,7 @@ pub(super) fn leaves(array: &ArrayRef, dictionary_bytes: usize, found: &mut Vec<
     }
 }
 
-fn repeats(array: &ArrayRef, dictionary_bytes: usize) -> bool {
+fn repeats(array: &ArrayRef, dictionary_bytes: usize) -> Option<bool> {
     match array.data_type() {
         DataType::Utf8 => {
             let values = array.as_string::<i32>();
@@ -48,7 +48,7 @@ fn repeats(array: &ArrayRef, dictionary_bytes: usize) -> bool {
         }
         other => {
             let Some(width) = other.primitive_width() else {
-                return true;
+                return Some(true);
             };
             let data = array.to_data();
             let bytes = &data.buffers()[0].as_slice()[data.offset() * width..];
@@ -64,9 +64,9 @@ fn sampled<'a>(
     length: usize,
     dictionary_bytes: usize,
     value: impl Fn(usize) -> &'a [u8],
-) -> bool {
+) -> Option<bool> {
     if array.len() - array.null_count() < LEAST {
-        return true;
+        return None;
     }
     let mut seen = Seen::default();
     let (mut drawn, mut again, mut bytes) = (0_usize, 0_usize, 0_usize);
@@ -80,7 +80,7 @@ fn sampled<'a>(
         bytes += value.len() + length;
         again += usize::from(seen.holds(XxHash3_64::oneshot(value)));
     }
-    drawn < LEAST || again * 2 * dictionary_bytes >= drawn * bytes
+    (drawn >= LEAST).then(|| again * 2 * dictionary_bytes >= drawn * bytes)
 }
 
 /// Hashes of the values drawn, in a table that stays half empty.
@@ -119,11 +119,15 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    fn tells(array: impl Array + 'static) -> bool {
+    fn told(array: impl Array + 'static) -> Option<bool> {
         let mut found = Vec::new();
         leaves(&(Arc::new(array) as ArrayRef), MIB, &mut found);
         assert_eq!(found.len(), 1);
         found[0]
+    }
+
+    fn tells(array: impl Array + 'static) -> bool {
+        told(array).expect("enough values")
     }
 
     /// Numbers that look random.
@@ -153,9 +157,9 @@ mod tests {
     }
 
     #[test]
-    fn a_dictionary_is_tried_where_nothing_can_be_told() {
-        assert!(tells(Int64Array::from_iter_values(0..1000)));
-        assert!(tells(Int64Array::from(vec![None; 8000])));
+    fn of_few_values_nothing_is_told() {
+        assert_eq!(told(Int64Array::from_iter_values(0..1000)), None);
+        assert_eq!(told(Int64Array::from(vec![None; 8000])), None);
         assert!(tells(arrow::array::BooleanArray::from(vec![true; 8000])));
     }
 }

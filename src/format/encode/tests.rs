@@ -463,6 +463,55 @@ fn values_that_do_not_repeat_come_back_as_differences_in_modern_and_plain_for_hi
     }
 }
 
+/// Which row groups of a file have a dictionary in their only column.
+fn dictionaries(encoder: &mut Encoder<Vec<u8>>) -> Vec<bool> {
+    let bytes = Bytes::from(std::mem::take(encoder.finish().unwrap()));
+    let reader = SerializedFileReader::new(bytes).unwrap();
+    let groups = reader.metadata().row_groups().iter();
+    groups
+        .map(|group| group.column(0).dictionary_page_offset().is_some())
+        .collect()
+}
+
+#[test]
+fn a_few_rows_are_encoded_as_the_many_before_and_around_them() {
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..5000));
+    let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+    let format = OutputFormat::Parquet {
+        compat: Compat::Modern,
+        codec: Codec::Zstd(1),
+    };
+    let open = |layout| Encoder::open(layout, Vec::new()).unwrap();
+
+    let layout = Layout::new(format, batch.schema(), &[], false).unwrap();
+    let mut first = open(&layout);
+    first.write(&batch.slice(0, 20)).unwrap();
+    first.flush().unwrap();
+    first.write_rows(&batch, 20, 20).unwrap();
+    first.flush().unwrap();
+    first.write(&batch.slice(40, 20)).unwrap();
+    assert_eq!(dictionaries(&mut first), [true, false, false]);
+
+    let mut second = open(&layout);
+    second.write(&batch.slice(60, 20)).unwrap();
+    assert_eq!(dictionaries(&mut second), [false], "another file");
+}
+
+#[test]
+fn memory_of_rows_is_that_of_what_stands_in_their_buffers() {
+    let mut roomy: Vec<i64> = Vec::with_capacity(100_000);
+    roomy.extend(0..100);
+    let text = ["four"; 100];
+    let columns: [(&str, ArrayRef); 2] = [
+        ("n", Arc::new(Int64Array::from(roomy))),
+        ("t", Arc::new(StringArray::from(text.to_vec()))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let per_row = 8 + 4 + 4;
+    assert_eq!(row_memory(&batch), 100 * per_row + 4);
+    assert_eq!(row_memory(&batch.slice(10, 50)), 50 * per_row + 4);
+}
+
 #[test]
 fn a_time_that_int96_cannot_hold_is_refused_in_words() {
     let array: ArrayRef =
