@@ -136,12 +136,11 @@ impl Layout {
 #[must_use]
 pub fn row_memory(batch: &RecordBatch) -> usize {
     let columns = batch.columns().iter();
-    let memory = columns.map(|column| match column.as_binary_view_opt() {
-        Some(views) => {
+    let memory = columns.map(|column| {
+        if let Some(views) = column.as_binary_view_opt() {
             let lengths = views.lengths().map(|length| length as usize);
             views.len() * size_of::<u128>() + lengths.sum::<usize>()
-        }
-        None => {
+        } else {
             let data = column.to_data();
             data.get_slice_memory_size()
                 .unwrap_or_else(|_| column.get_array_memory_size())
