@@ -5,7 +5,7 @@
 # record in every output, and writes a report in Markdown.
 #
 #   ONLY=ndjson,csv       some items: ndjson ndjson1 hive pass pass_day csv gzip zstd flume partitions wide small start memory scan
-#   CONTENDERS=duckdb     some contenders beside Lakeward: direct duckdb pyarrow polars spark zstd cat gzip benthos flume
+#   CONTENDERS=duckdb     some contenders beside Lakeward: direct alone duckdb pyarrow polars spark zstd cat gzip benthos flume
 #   BYTES=1073741824      of each kind of input, in PARTS=8 files
 #   ROUNDS=5              SLOW_ROUNDS=5 of those that take more than eight times as long as Lakeward
 #   CORES=0,1             the first of them where an item has one core

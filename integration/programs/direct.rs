@@ -1,13 +1,14 @@
 //! The yardstick of the race: the same decoder, encoder and threads, writing synced data files, with no journal, digest of
-//! segments, channel, manifest or commit. `direct CONFIG OUTPUT_DIR INPUT.ndjson...`: as many threads as the configuration
-//! has lanes, each with a lane of its own, which takes the next input.
+//! segments, staging, manifest or commit. `direct CONFIG OUTPUT_DIR INPUT.ndjson...`: as Lakeward has it, one thread reads and as many as the
+//! configuration has lanes write. With `--alone` before these there is no thread that reads: each lane takes the next input and reads it itself.
 
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use lakeward::channel::SegmentData;
+use lakeward::channel::{Channel, Received, SegmentData, SourceEvent};
 use lakeward::config::{AgentSettings, PipelineSettings, load};
 use lakeward::format::{FileContext, decode::Inference};
 use lakeward::journal::FileRow;
@@ -19,26 +20,30 @@ use lakeward::sink::{BatchContext, Lane};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SEGMENT_BYTES: usize = 1 << 20;
+/// As Lakeward's.
+const CHANNEL_BYTES: usize = 1 << 20;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
-    let arguments: Vec<String> = std::env::args().collect();
-    let (config, output, inputs) = (&arguments[1], &arguments[2], &arguments[3..]);
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let alone = arguments.first().is_some_and(|first| first == "--alone");
+    arguments.drain(..usize::from(alone));
+    let (config, output, inputs) = (&arguments[0], &arguments[1], &arguments[2..]);
     let config = load(Path::new(config))?;
     std::fs::create_dir_all(output)?;
-    println!(
-        "{}",
-        write(&config.agent, &config.pipelines[0], output, inputs)?
-    );
+    let records = write(&config.agent, &config.pipelines[0], output, inputs, alone)?;
+    println!("{records}");
     Ok(())
 }
+
 /// Writes what the inputs hold; answers how many records.
 fn write(
     agent: &AgentSettings,
     pipeline: &PipelineSettings,
     output: &str,
     inputs: &[String],
+    alone: bool,
 ) -> Result<u64, Failure> {
     let first = schema::first_schema(&pipeline.schema);
     let schemas = Arc::new(SchemaRegistry::new(pipeline.schema.clone(), None, first));
@@ -54,18 +59,29 @@ fn write(
         schemas,
         numbers: Arc::new(AtomicU32::new(0)),
     };
-    let memory = agent.memory as usize / 2 / agent.lanes.max(1);
-    let (batch, next) = (&batch, &AtomicUsize::new(0));
+    let lanes = agent.lanes.max(1);
+    let memory = agent.memory as usize / 2 / lanes;
+    let (batch, next, channel) = (&batch, &AtomicUsize::new(0), &Channel::new(CHANNEL_BYTES));
     std::thread::scope(|scope| {
-        let lanes: Vec<_> = (0..agent.lanes.max(1))
+        let threads: Vec<_> = (0..lanes)
             .map(|number| {
                 scope.spawn(move || {
-                    let lane = Lane::open(batch.clone(), number as u32, memory)?;
-                    fill(lane, output, pipeline, inputs, next)
+                    let mut lane = Lane::open(batch.clone(), number as u32, memory)?;
+                    if alone {
+                        read(pipeline, inputs, next, &mut |data| Ok(lane.take(&data)?))?;
+                    } else {
+                        or_close(channel, take_all(&mut lane, channel))?;
+                    }
+                    close(lane, output)
                 })
             })
             .collect();
-        lanes.into_iter().try_fold(0, |sum, lane| {
+        if !alone {
+            let sent = send_all(channel, lanes, pipeline, inputs, next);
+            // A lane that failed has closed the channel, and says why below.
+            or_close(channel, sent).ok();
+        }
+        threads.into_iter().try_fold(0, |sum, lane| {
             Ok(sum + lane.join().expect("a lane's thread")?)
         })
     })
@@ -124,24 +140,61 @@ fn observe(
     }
 }
 
-/// Writes inputs as long as there is a next one, then syncs what it made.
-fn fill(
-    mut lane: Lane,
-    output: &str,
+/// Hands over what the inputs hold, and to each lane that there is no more.
+fn send_all(
+    channel: &Channel,
+    lanes: usize,
     pipeline: &PipelineSettings,
     inputs: &[String],
     next: &AtomicUsize,
-) -> Result<u64, Failure> {
+) -> Result<(), Failure> {
+    let send = |event| channel.send(event).map_err(|_| "a lane has failed");
+    read(pipeline, inputs, next, &mut |data| {
+        Ok(send(SourceEvent::Segment(data))?)
+    })?;
+    for _ in 0..lanes {
+        send(SourceEvent::Drained)?;
+    }
+    Ok(())
+}
+
+/// What fails ends the other threads too.
+fn or_close<T>(channel: &Channel, result: Result<T, Failure>) -> Result<T, Failure> {
+    if result.is_err() {
+        channel.close();
+    }
+    result
+}
+
+/// Takes segments until there is no more.
+fn take_all(lane: &mut Lane, channel: &Channel) -> Result<(), Failure> {
+    loop {
+        match channel.receive(Duration::from_mins(1)) {
+            Received::Event(SourceEvent::Segment(data)) => lane.take(&data)?,
+            Received::Event(_) => return Ok(()),
+            Received::TimedOut => {}
+            Received::Closed => return Err("another thread has failed".into()),
+        }
+    }
+}
+
+/// Gives `take` what inputs hold as long as there is a next one.
+fn read(
+    pipeline: &PipelineSettings,
+    inputs: &[String],
+    next: &AtomicUsize,
+    take: &mut dyn FnMut(SegmentData) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let row = Arc::new(row());
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let Some(input) = inputs.get(number) else {
-            break;
+            return Ok(());
         };
         let context = Arc::new(context(pipeline, number)?);
         let mut pieces = Pieces::open(input, number)?;
         while let Some((segment, bytes)) = pieces.next()? {
-            lane.take(&SegmentData {
+            take(SegmentData {
                 context: Arc::clone(&context),
                 row: Arc::clone(&row),
                 segment,
@@ -150,6 +203,10 @@ fn fill(
             })?;
         }
     }
+}
+
+/// Ends a lane's files and syncs them; answers how many records they hold.
+fn close(lane: Lane, output: &str) -> Result<u64, Failure> {
     let result = lane.close()?;
     for file in &result.files {
         std::fs::File::open(Path::new(output).join(&file.staged))?.sync_all()?;

@@ -152,6 +152,7 @@ class Direct(Lakeward):
     """Its own decoder, encoder and threads, with nothing of what makes it exactly once."""
 
     name = "direct"
+    arguments = []
 
     def missing(self):
         return None if os.path.exists(settings.DIRECT) else f"there is no {settings.DIRECT}"
@@ -163,7 +164,8 @@ class Direct(Lakeward):
         return f"{self.work}/out"
 
     def command(self, job):
-        return [settings.DIRECT, f"{self.work}/lakeward.toml", self.output(), *job.input.paths], {}
+        own = f"{self.work}/lakeward.toml"
+        return [settings.DIRECT, *self.arguments, own, self.output(), *job.input.paths], {}
 
     def timed(self, job):
         measured = super().timed(job)
@@ -172,6 +174,13 @@ class Direct(Lakeward):
         for number, path in enumerate(sorted(paths)):
             os.rename(path, f"{self.output()}/{number}.parquet")
         return measured
+
+
+class Alone(Direct):
+    """As `direct`, and no thread reads for the others: each lane reads files of its own. Nothing is handed over."""
+
+    name = "alone"
+    arguments = ["--alone"]
 
 
 class Peer(Contender):
@@ -363,7 +372,7 @@ class Flume(Contender):
         super().check(job)
 
 
-ALL = [Lakeward, Direct, DuckDb, PyArrow, Polars, Spark, Zstd, Cat, GzipNowhere, ZstdNowhere, Benthos, Flume]
+ALL = [Lakeward, Direct, Alone, DuckDb, PyArrow, Polars, Spark, Zstd, Cat, GzipNowhere, ZstdNowhere, Benthos, Flume]
 NEVER_HAD = {
     "redpanda-connect": "its module is not to be had under a free licence; its engine, Benthos, runs instead, which has neither Parquet nor zstd"
 }

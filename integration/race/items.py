@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from . import settings
 from .contenders import (
-    Benthos, Cat, Direct, DuckDb, Flume, GzipNowhere, Job, Lakeward, Polars, PyArrow, Spark, Zstd, ZstdNowhere, chosen,
+    Alone, Benthos, Cat, Direct, DuckDb, Flume, GzipNowhere, Job, Lakeward, Polars, PyArrow, Spark, Zstd, ZstdNowhere, chosen,
 )
 from .measure import Failed, spread
 
@@ -48,7 +48,7 @@ ONE = settings.CORES[:1]
 RACES = [
     Race(
         "ndjson", "NDJSON to Parquet, zstd-1, modern", lambda inputs: Job(inputs.events()),
-        [Lakeward, Direct, *TABLES],
+        [Lakeward, Direct, Alone, *TABLES],
         [
             Target("NDJSON → Parquet (zstd-1, modern), two cores, against DuckDB", DuckDb, 1.5),
             Target("exactly-once against the direct writer, two cores", Direct, 0.95),
@@ -56,7 +56,7 @@ RACES = [
     ),
     Race(
         "ndjson1", "NDJSON to Parquet, zstd-1, modern, one core", lambda inputs: Job(inputs.events(), cores=ONE),
-        [Lakeward, Direct, DuckDb],
+        [Lakeward, Direct, Alone, DuckDb],
         [
             Target("the same on one core", DuckDb, 1.3),
             Target("exactly-once against the direct writer, one core", Direct, 0.95),

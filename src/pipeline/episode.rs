@@ -52,6 +52,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// Bytes that may wait between source and lanes: one large segment, or many small ones. What waits longer has left the processor's
 /// cache when it is decoded.
 const CHANNEL_BYTES: usize = 1 << 20;
+/// What a small budget feels of the program's code, journal and threads.
+const PROGRAM_BYTES: u64 = 20 << 20;
 
 /// How long intake may wait for disk space with `--once`.
 const SPACE_PATIENCE: Duration = Duration::from_secs(20);
@@ -154,9 +156,10 @@ fn join<T>(result: std::thread::Result<Result<T, Halt>>) -> Result<T, Halt> {
     result.unwrap_or_else(|_| Err(Halt::Bug("a thread of the pipeline died".into())))
 }
 
-/// What the channel and the source leave, shared by the lanes that a batch uses.
+/// What the channel, the source and the program itself leave, shared by the lanes that a batch uses.
 fn lane_memory(pipeline: &Pipeline, active: usize) -> usize {
-    let rest = pipeline.memory - pipeline.memory / 4;
+    let others = (pipeline.memory / 4 + PROGRAM_BYTES).min(pipeline.memory / 2);
+    let rest = pipeline.memory - others;
     usize::try_from(rest / active.max(1) as u64).unwrap_or(usize::MAX)
 }
 

@@ -96,7 +96,7 @@ impl Budget {
     /// `lasting`: bytes that open files hold; what they leave of their share is the pool's while it is large.
     fn pool(self, crowded: bool, lasting: usize) -> usize {
         /// What a lane takes beside what it counts.
-        const UNCOUNTED: usize = 16 << 20;
+        const UNCOUNTED: usize = 24 << 20;
         if crowded {
             let left = (self.memory * 3 / 4).saturating_sub(lasting + UNCOUNTED);
             left.max(self.memory * 3 / 8)
