@@ -44,6 +44,18 @@ fn every_compression_lands() {
     }
 }
 
+/// Otherwise each start would check all of it, as after a kill.
+#[test]
+fn a_run_that_ended_leaves_its_journal_closed() {
+    let site = Site::local(PLAIN);
+    for round in 0..30 {
+        site.drop_ids(&format!("{round}.ndjson"), round * 10, 10);
+        site.expect(0, &["run", "--once"]);
+        assert!(!site.path("var/journal.db-wal").exists(), "round {round}");
+    }
+    site.expect_landed(&site.lake(), 0..300);
+}
+
 #[test]
 fn every_output_compression_and_profile_lands() {
     for (format, compat, codecs) in [

@@ -385,13 +385,13 @@ fn spawn(
         pipeline
             .tally
             .set_ending(started.elapsed().as_secs_f64(), &reason);
+        let report = pipeline.tally.report();
+        // The journal is closed in good order by who lets go of it last: by the agent, which goes on at once.
+        drop(pipeline);
         endings
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(Ending {
-                report: pipeline.tally.report(),
-                halt,
-            });
+            .push(Ending { report, halt });
         agent.unpark();
     })
 }
