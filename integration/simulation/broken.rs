@@ -142,7 +142,7 @@ fn read_ahead(plan: &mut Plan) {
 fn many_partitions(plan: &mut Plan) {
     filled(plan, 600);
     plan.setting.path = "t/k={id}";
-    plan.setting.memory = 2 << 20;
+    plan.setting.memory = 3 << 20;
     plan.setting.segment_bytes = 30_000;
     plan.setting.roll_records = 10_000;
     plan.bulk.landing = 2_000;
