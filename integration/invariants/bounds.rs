@@ -219,8 +219,8 @@ fn i11_memory_is_bounded_whatever_the_size_of_a_file() {
     holds_and_can_fail(
         |variant| {
             let trial = Trial::new(variant, "");
-            // A sink that is slower than the source, so that a channel without bound holds most of the file.
             let memory = 32 * MIB;
+            // A sink that is slower than the source, so that a channel without bound holds most of the file.
             trial.site.configure(
                 "type = \"fs\"\nroot = \"lake\"\n",
                 "memory = \"32MiB\"\nlanes = 1\n",

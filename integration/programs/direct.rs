@@ -76,14 +76,16 @@ fn write(
                 })
             })
             .collect();
-        if !alone {
-            let sent = send_all(channel, lanes, pipeline, inputs, next);
-            // A lane that failed has closed the channel, and says why below.
-            or_close(channel, sent).ok();
-        }
-        threads.into_iter().try_fold(0, |sum, lane| {
-            Ok(sum + lane.join().expect("a lane's thread")?)
-        })
+        let sent = if alone {
+            Ok(())
+        } else {
+            or_close(channel, send_all(channel, lanes, pipeline, inputs, next))
+        };
+        let records = threads.into_iter().try_fold(0, |sum, lane| {
+            Ok::<_, Failure>(sum + lane.join().expect("a lane's thread")?)
+        })?;
+        sent?;
+        Ok(records)
     })
 }
 
@@ -171,9 +173,9 @@ fn take_all(lane: &mut Lane, channel: &Channel) -> Result<(), Failure> {
     loop {
         match channel.receive(Duration::from_mins(1)) {
             Received::Event(SourceEvent::Segment(data)) => lane.take(&data)?,
-            Received::Event(_) => return Ok(()),
+            // Closed: another thread has failed, and says why.
+            Received::Event(_) | Received::Closed => return Ok(()),
             Received::TimedOut => {}
-            Received::Closed => return Err("another thread has failed".into()),
         }
     }
 }
