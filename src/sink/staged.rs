@@ -64,6 +64,10 @@ impl StagedFile {
     /// Length and digest of what was written; the file stays when this value is dropped.
     pub(super) fn keep(&mut self) -> DataFileCopy {
         self.kept = true;
+        if self.write_back {
+            // The rest, while the batch is staged and its manifest written.
+            self.write_out(self.length / WRITE_BACK_BYTES * WRITE_BACK_BYTES);
+        }
         self.file = None;
         DataFileCopy {
             length: self.length,
