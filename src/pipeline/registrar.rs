@@ -39,6 +39,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// And how long one that is told to stop.
 const HASTE: Duration = Duration::from_secs(3);
 
+/// How often the end of a pipeline looks whether its registrar got on.
 const TICK: Duration = Duration::from_millis(50);
 
 /// How the rest of the pipeline and its registrar talk.
@@ -55,6 +56,8 @@ struct State {
     halt: Option<Halt>,
     /// When the catalog last did something for us, by the clock that only goes forth.
     progress: Option<Duration>,
+    /// The registrar's thread is over.
+    over: bool,
 }
 
 /// What is to become of what still waits.
@@ -160,13 +163,26 @@ pub(super) fn spawn(
         said: Said::default(),
         refused: None,
     };
-    let thread = threads::spawn("registrar", move || registrar.run())
-        .map_err(|e| Halt::Stopped(format!("start a thread: {e}")))?;
+    let over = Over(Arc::clone(signal));
+    let thread = threads::spawn("registrar", move || {
+        let _over = over;
+        registrar.run()
+    })
+    .map_err(|e| Halt::Stopped(format!("start a thread: {e}")))?;
     Ok(Registering {
         pipeline: Arc::clone(pipeline),
         signal: Arc::clone(signal),
         thread: Some(thread),
     })
+}
+
+/// Says that the registrar's thread is over, however it ends.
+struct Over(Arc<Signal>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.change(|state| state.over = true);
+    }
 }
 
 impl Registering {
@@ -184,7 +200,10 @@ impl Registering {
             if clock.elapsed().saturating_sub(still) > limit {
                 return self.abandoned(end);
             }
-            threads::pause(TICK);
+            let goes_on = |state: &mut State| !state.over;
+            if self.signal.0.wait_while(Some(TICK), goes_on).over {
+                break;
+            }
         }
         thread
             .join()
