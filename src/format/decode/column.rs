@@ -19,9 +19,10 @@ use arrow::error::ArrowError;
 use crate::record::Expected;
 use crate::schema::{DataType, Field, fold_name};
 
-/// Bits with a count of those that are not set.
+/// Bits with a count of those that are not set. As long as all are set, which is what most columns come to, they are only counted.
 #[derive(Default)]
 pub(super) struct Bits {
+    /// None before the first that is not set.
     bytes: Vec<u8>,
     len: usize,
     unset: usize,
@@ -34,6 +35,18 @@ impl Bits {
 
     #[inline]
     pub(super) fn push(&mut self, bit: bool) {
+        if self.bytes.is_empty() && bit {
+            self.len += 1;
+        } else {
+            self.push_byte(bit);
+        }
+    }
+
+    #[inline]
+    fn push_byte(&mut self, bit: bool) {
+        if self.bytes.is_empty() {
+            self.fill();
+        }
         let place = self.len % 8;
         if place == 0 {
             self.bytes.push(u8::from(bit));
@@ -44,14 +57,30 @@ impl Bits {
         self.unset += usize::from(!bit);
     }
 
+    /// The bytes of bits that are all set.
+    #[cold]
+    fn fill(&mut self) {
+        self.bytes.resize(self.len / 8, u8::MAX);
+        if self.len % 8 > 0 {
+            self.bytes.push((1 << (self.len % 8)) - 1);
+        }
+    }
+
     /// Appends `count` bits that are not set.
     fn pad(&mut self, count: usize) {
+        if self.bytes.is_empty() {
+            self.fill();
+        }
         self.len += count;
         self.unset += count;
         self.bytes.resize(self.len.div_ceil(8), 0);
     }
 
     fn truncate(&mut self, len: usize) {
+        if self.bytes.is_empty() {
+            self.len = self.len.min(len);
+            return;
+        }
         while self.len > len {
             self.len -= 1;
             let mask = 1 << (self.len % 8);
@@ -63,6 +92,9 @@ impl Bits {
     }
 
     fn take(&mut self) -> BooleanBuffer {
+        if self.bytes.is_empty() {
+            self.fill();
+        }
         let bytes = fresh(&mut self.bytes);
         let bits = BooleanBuffer::new(Buffer::from_vec(bytes), 0, self.len);
         (self.len, self.unset) = (0, 0);
@@ -70,9 +102,12 @@ impl Bits {
     }
 
     fn take_nulls(&mut self) -> Option<NullBuffer> {
-        let unset = self.unset;
-        let bits = self.take();
-        (unset > 0).then(|| NullBuffer::new(bits))
+        if self.unset > 0 {
+            return Some(NullBuffer::new(self.take()));
+        }
+        self.bytes.clear();
+        self.len = 0;
+        None
     }
 }
 
@@ -595,5 +630,66 @@ impl Level {
             .zip(fields)
             .map(|(slot, field)| slot.column.finish(len, field.data_type()))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Push(bool, usize),
+        Pad(usize),
+        Truncate(usize),
+        Take,
+        TakeNulls,
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let act = prop_oneof![
+            4 => (prop::bool::weighted(0.8), 0..40_usize).prop_map(|(bit, count)| Act::Push(bit, count)),
+            1 => (0..20_usize).prop_map(Act::Pad),
+            1 => (0..60_usize).prop_map(Act::Truncate),
+            1 => Just(Act::Take),
+            1 => Just(Act::TakeNulls),
+        ];
+        prop::collection::vec(act, 0..20)
+    }
+
+    proptest! {
+        #[test]
+        fn bits_are_what_a_plain_list_of_them_is(acts in acts()) {
+            let (mut bits, mut plain) = (Bits::default(), Vec::new());
+            for act in acts {
+                match act {
+                    Act::Push(bit, count) => {
+                        (0..count).for_each(|_| bits.push(bit));
+                        plain.extend(std::iter::repeat_n(bit, count));
+                    }
+                    Act::Pad(count) => {
+                        bits.pad(count);
+                        plain.extend(std::iter::repeat_n(false, count));
+                    }
+                    Act::Truncate(len) => {
+                        bits.truncate(len);
+                        plain.truncate(len);
+                    }
+                    Act::Take => {
+                        prop_assert_eq!(bits.take().iter().collect::<Vec<_>>(), plain.clone());
+                        plain.clear();
+                    }
+                    Act::TakeNulls => {
+                        let nulls = bits.take_nulls();
+                        let expected = plain.contains(&false).then(|| plain.clone());
+                        prop_assert_eq!(nulls.map(|nulls| nulls.iter().collect::<Vec<_>>()), expected);
+                        plain.clear();
+                    }
+                }
+                prop_assert_eq!(bits.len(), plain.len());
+            }
+        }
     }
 }
