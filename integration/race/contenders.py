@@ -73,6 +73,9 @@ def path_of(partition):
 class Contender:
     """Does jobs in a directory of its own, which `clear` empties."""
 
+    often = 1
+    """Rounds in terms of ROUNDS."""
+
     def __init__(self, work):
         self.work = f"{work}/{type(self).name.replace(' ', '-')}"
 
@@ -153,6 +156,8 @@ class Direct(Lakeward):
 
     name = "direct"
     arguments = []
+    # What differs by a few per cent takes more rounds to be told from chance.
+    often = 3
 
     def missing(self):
         return None if os.path.exists(settings.DIRECT) else f"there is no {settings.DIRECT}"

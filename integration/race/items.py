@@ -139,10 +139,11 @@ def enter(kinds, work):
 
 
 def in_turn(field, job, missing, before=()):
-    """Each contender in each round, the order turned round every time. By name: what it took, by round. `before`: what was measured of others."""
+    """Each contender in each of its rounds, Lakeward in all of them. By name: what it took, by round. `before`: what was measured of others."""
     measured = dict(before)
-    for number in range(settings.ROUNDS):
-        for contender in field if number % 2 == 0 else field[::-1]:
+    rounds = settings.ROUNDS * max((contender.often for contender in field), default=0)
+    for number in range(rounds):
+        for contender in turned([contender for contender in field if runs_in(contender, number)], number):
             name = contender.name
             if name in missing or (number >= settings.SLOW_ROUNDS and is_slow(measured, name)):
                 continue
@@ -156,6 +157,17 @@ def in_turn(field, job, missing, before=()):
             finally:
                 contender.clear()
     return {contender.name: measured[contender.name] for contender in field if contender.name in measured}
+
+
+def runs_in(contender, number):
+    return contender.name == Lakeward.name or number < settings.ROUNDS * contender.often
+
+
+def turned(field, number):
+    """Each begins and ends as often as the others, and none follows the same one every time: what a run leaves of memory, the next one meets."""
+    first = number % len(field)
+    order = field[first:] + field[:first]
+    return order[::-1] if number % 2 else order
 
 
 def is_slow(measured, name):

@@ -61,7 +61,7 @@ impl Bits {
     #[cold]
     fn fill(&mut self) {
         self.bytes.resize(self.len / 8, u8::MAX);
-        if self.len % 8 > 0 {
+        if !self.len.is_multiple_of(8) {
             self.bytes.push((1 << (self.len % 8)) - 1);
         }
     }
