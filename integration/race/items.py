@@ -164,8 +164,9 @@ def runs_in(contender, number):
 
 
 def turned(field, number):
-    """Each begins and ends as often as the others, and none follows the same one every time: what a run leaves of memory, the next one meets."""
-    first = number % len(field)
+    """Forth and back, then the same with the next one in front: what a run leaves of memory, the one after it meets. In twice as many rounds as
+    there are contenders each begins twice and ends twice."""
+    first = number // 2 % len(field)
     order = field[first:] + field[:first]
     return order[::-1] if number % 2 else order
 
