@@ -375,10 +375,6 @@ fn spawn(
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.run()))
             .unwrap_or_else(|_| Err(Halt::Bug("the pipeline's thread panicked".into())));
         let halt = result.err().or_else(|| left_undone(&pipeline));
-        // I10: what cannot be right stops its pipeline and no other.
-        if halt.is_some() && crash::broken("i10-one-halt-stops-all") {
-            pipeline.orders.stop.set("another pipeline has halted");
-        }
         let reason = halt
             .as_ref()
             .map_or_else(|| done_reason(&pipeline), ToString::to_string);

@@ -181,6 +181,10 @@ impl Pipeline {
                     }
                 }
                 Err(halt) => {
+                    // I10: what cannot be right stops its pipeline and no other.
+                    if crate::crash::broken("i10-one-halt-stops-all") {
+                        self.orders.stop.set("another pipeline has halted");
+                    }
                     error!(pipeline = name, reason = %halt, "halted");
                     return Err(halt);
                 }
