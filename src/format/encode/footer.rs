@@ -13,60 +13,12 @@
 //! No statistics are written of INT96. Those of floats keep the rules of the older order: no NaN beside numbers, and readers pass
 //! over zeros' signs and over a NaN.
 
-use std::io::{self, Write};
-
-use super::EncodeError;
-
 /// The length of the metadata and `PAR1`.
 const TRAILER: usize = 8;
 const ENTRY: usize = 3;
 
-/// An output whose end can be held back.
-pub(super) struct Ending<W> {
-    pub(super) output: W,
-    held: Option<Vec<u8>>,
-}
-
-impl<W: Write> Ending<W> {
-    pub(super) fn new(output: W) -> Self {
-        Self { output, held: None }
-    }
-
-    /// From here on nothing reaches the output before [`Self::release`].
-    pub(super) fn hold(&mut self) {
-        self.held.get_or_insert_default();
-    }
-
-    /// Writes what was held, the end of a file of so many leaf columns.
-    pub(super) fn release(&mut self, leaves: usize) -> Result<(), EncodeError> {
-        let mut held = self.held.take().unwrap_or_default();
-        use_known_orders(&mut held, leaves).ok_or_else(|| {
-            EncodeError::Refused("the footer has another form than this version knows".into())
-        })?;
-        self.output.write_all(&held)?;
-        Ok(self.output.flush()?)
-    }
-}
-
-impl<W: Write> Write for Ending<W> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.held {
-            None => self.output.write(bytes),
-            Some(held) => held.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match &self.held {
-            None => self.output.flush(),
-            Some(_) => Ok(()),
-        }
-    }
-}
-
 /// `None` if the file does not end as it should; nothing is changed then.
-fn use_known_orders(file: &mut [u8], leaves: usize) -> Option<()> {
+pub(super) fn use_known_orders(file: &mut [u8], leaves: usize) -> Option<()> {
     let list = file
         .len()
         .checked_sub(TRAILER + 1 + leaves.checked_mul(ENTRY)?)?;

@@ -11,8 +11,8 @@
 
 mod error;
 mod footer;
-mod int96;
 mod json_row;
+mod leaf;
 mod members;
 mod ndjson_file;
 #[cfg(test)]
@@ -103,17 +103,22 @@ impl Layout {
     #[must_use]
     pub fn share(self: Arc<Self>, older: &Self) -> Arc<Self> {
         let mut layout = self;
-        if let (
-            Some(Self {
-                kind: LayoutKind::Ndjson { members, .. },
-                ..
-            }),
-            LayoutKind::Ndjson {
-                members: theirs, ..
-            },
-        ) = (Arc::get_mut(&mut layout), &older.kind)
-        {
-            members.clone_from(theirs);
+        let Some(own) = Arc::get_mut(&mut layout) else {
+            return layout;
+        };
+        match (&mut own.kind, &older.kind) {
+            (
+                LayoutKind::Ndjson { members, .. },
+                LayoutKind::Ndjson {
+                    members: theirs, ..
+                },
+            ) => members.clone_from(theirs),
+            (LayoutKind::Parquet(parquet), LayoutKind::Parquet(theirs)) => {
+                if let Some(parquet) = Arc::get_mut(parquet) {
+                    parquet.share(theirs);
+                }
+            }
+            _ => {}
         }
         layout
     }
@@ -122,11 +127,8 @@ impl Layout {
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.kind {
-            LayoutKind::Ndjson {
-                members: Some(members),
-                ..
-            } => members.memory(),
-            _ => 0,
+            LayoutKind::Parquet(parquet) => parquet.memory(),
+            LayoutKind::Ndjson { members, .. } => members.as_ref().map_or(0, |m| m.memory()),
         }
     }
 }
@@ -152,7 +154,7 @@ pub fn row_memory(batch: &RecordBatch) -> usize {
 /// Writes one data file to `W`.
 pub enum Encoder<W: Write + Send> {
     Parquet(parquet_file::ParquetFile<W>),
-    Ndjson(ndjson_file::NdjsonFile<W>),
+    Ndjson(Box<ndjson_file::NdjsonFile<W>>),
 }
 
 impl<W: Write + Send> Encoder<W> {
@@ -169,12 +171,11 @@ impl<W: Write + Send> Encoder<W> {
                 codec,
                 raw,
                 members,
-            } => Self::Ndjson(ndjson_file::NdjsonFile::open(
-                *codec,
-                *raw,
-                members.clone(),
-                output,
-            )),
+            } => {
+                let members = members.clone();
+                let file = ndjson_file::NdjsonFile::open(*codec, *raw, members, output);
+                Self::Ndjson(Box::new(file))
+            }
         })
     }
 

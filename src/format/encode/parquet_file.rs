@@ -1,41 +1,42 @@
 //! Parquet files, written row group by row group.
 //!
-//! The library's Arrow writer is not used, since it cannot write INT96; its column writers are, for all other leaves.
 //! Pages of version 1, dictionaries where values repeat, statistics per column chunk: what every reader understands. Values that do
-//! not repeat are plain for Hive; `modern` has them as differences ([`sparing`]). No page index: with many partitions its memory
-//! would be the larger part of a footer's.
+//! not repeat are plain for Hive; `modern` has them as differences: numbers by what they differ from the one before, texts by where they
+//! differ from it, all lengths before all bytes (Parquet's `Encodings.md`). These are what Java's writer of version 2 takes; Spark
+//! reads both from 3.3 on. `DELTA_LENGTH_BYTE_ARRAY` would be 1 % faster and is read by far fewer.
+//!
+//! No page index: with many partitions its memory would be the larger part of a footer's.
+//!
+//! Columns are encoded in [`leaf`](super::leaf); the schema's and the footer's bytes are the library's.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::basic::{Compression, Encoding, GzipLevel, Type as Physical, ZstdLevel};
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{
-    EnabledStatistics, WriterProperties, WriterPropertiesPtr, WriterVersion,
+use parquet::basic::Compression;
+use parquet::file::metadata::{
+    ColumnChunkMetaData, FileMetaData, KeyValue, ParquetMetaData, ParquetMetaDataWriter,
+    RowGroupMetaData,
 };
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::{SchemaDescriptor, TypePtr};
+use parquet::file::writer::TrackedWrite;
+use parquet::schema::types::SchemaDescPtr;
 
-use super::footer::Ending;
-use super::int96::{Hop, Int96Column, timestamp_leaves};
+use super::footer::use_known_orders;
+use super::leaf::{DICTIONARY_BYTES, Hop, Leaf, Press, Presses, compression, ways};
 use super::parquet_schema::parquet_schema;
 use super::{Codec, Compat, EncodeError, repeats};
 
 /// Rows at which a row group ends at the latest.
 pub(super) const ROW_GROUP_ROWS: usize = 1 << 20;
 
-/// Bytes of a data page before it is compressed. The library's own, 1 MiB, holds 60 MiB more of 17 columns in two lanes, most of which is
-/// out of the processor's cache when it is compressed; smaller pages cost 0.7 % in size, still smaller ones more.
-const PAGE_BYTES: usize = 256 << 10;
+/// What begins and ends a file.
+const MAGIC: &[u8] = b"PAR1";
+/// What the metadata calls these files: Parquet's version 1.
+const VERSION: i32 = 1;
 
-/// What a column writer holds beside what it reports: level encoders, compressor, page buffers.
-const LEAF_MEMORY: usize = 16 << 10;
-/// Contexts of zstd, which grow with its first page.
-const ZSTD_MEMORY: usize = 160 << 10;
-const ZSTD_PAGE_MEMORY: usize = 1200 << 10;
+/// What a column chunk holds beside what it reports.
+const LEAF_MEMORY: usize = 1 << 10;
 /// What a finished row group leaves in memory of each leaf: its part of the footer.
 const FOOTER_MEMORY: usize = 700;
 /// An open file without a row group: buffers, schema, names.
@@ -43,13 +44,14 @@ const FILE_MEMORY: usize = 16 << 10;
 
 /// What Parquet files of one schema version have in common.
 pub(super) struct ParquetLayout {
-    root: TypePtr,
-    descriptor: SchemaDescriptor,
-    properties: WriterPropertiesPtr,
-    /// Per column, per leaf: the way to a timestamp that is written as INT96.
-    int96: Vec<Vec<Option<Vec<Hop>>>>,
+    descriptor: SchemaDescPtr,
+    /// Per column, the way to each of its leaves.
+    ways: Vec<Vec<Vec<Hop>>>,
     compat: Compat,
-    zstd: bool,
+    codec: Compression,
+    /// Of the footer.
+    pairs: Vec<KeyValue>,
+    presses: Arc<Presses>,
     /// The leaves that had a dictionary when enough of their values were last seen, in whichever file.
     repeat: Mutex<Vec<bool>>,
 }
@@ -61,27 +63,34 @@ impl ParquetLayout {
         schema: &Schema,
         metadata: &[(String, String)],
     ) -> Result<Self, EncodeError> {
-        let descriptor = parquet_schema(compat, schema)?;
-        let int96 = schema
-            .fields()
+        let descriptor = Arc::new(parquet_schema(compat, schema)?);
+        let pairs = metadata
             .iter()
-            .map(|field| {
-                let mut leaves = timestamp_leaves(field);
-                if compat == Compat::Modern {
-                    leaves.fill(None);
-                }
-                leaves
-            })
-            .collect();
+            .map(|(key, value)| (key.clone(), value.clone()));
+        // What Hive 4 looks for: without it, it takes days before 1582 for those of the calendar that Hive 2 wrote in.
+        let proleptic = ("writer.date.proleptic".to_owned(), "true".to_owned());
         Ok(Self {
-            root: descriptor.root_schema_ptr(),
-            properties: Arc::new(properties(codec, &descriptor, metadata)?),
+            ways: schema.fields().iter().map(|field| ways(field)).collect(),
             repeat: Mutex::new(vec![true; descriptor.num_columns()]),
             descriptor,
-            int96,
             compat,
-            zstd: matches!(codec, Codec::Zstd(_)),
+            codec: compression(codec)?,
+            pairs: pairs
+                .chain([proleptic])
+                .map(|(key, value)| KeyValue::new(key, value))
+                .collect(),
+            presses: Arc::new(Presses::new(codec)),
         })
+    }
+
+    /// Takes what compresses from an older layout of the same codec.
+    pub(super) fn share(&mut self, older: &Self) {
+        self.presses = Arc::clone(&older.presses);
+    }
+
+    /// Memory that files of this layout share.
+    pub(super) fn memory(&self) -> usize {
+        self.presses.memory()
     }
 
     pub(super) fn leaves(&self) -> usize {
@@ -99,119 +108,18 @@ impl ParquetLayout {
     }
 }
 
-fn properties(
-    codec: Codec,
-    descriptor: &SchemaDescriptor,
-    metadata: &[(String, String)],
-) -> Result<WriterProperties, EncodeError> {
-    let mut pairs: Vec<KeyValue> = metadata
-        .iter()
-        .map(|(key, value)| KeyValue::new(key.clone(), value.clone()))
-        .collect();
-    // What Hive 4 looks for: without it, it takes days before 1582 for those of the calendar that Hive 2 wrote in.
-    pairs.push(KeyValue::new(
-        "writer.date.proleptic".to_owned(),
-        "true".to_owned(),
-    ));
-    let mut builder = WriterProperties::builder()
-        .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_created_by(concat!("lakeward version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(compression(codec)?)
-        .set_data_page_size_limit(PAGE_BYTES)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_statistics_truncate_length(Some(64))
-        .set_offset_index_disabled(true)
-        .set_coerce_types(true)
-        .set_key_value_metadata(Some(pairs));
-    for column in descriptor.columns() {
-        // The order of INT96 is not defined, and readers ignore its statistics.
-        if column.physical_type() == Physical::INT96 {
-            builder = builder
-                .set_column_statistics_enabled(column.path().clone(), EnabledStatistics::None);
-        }
-    }
-    Ok(builder.build())
-}
-
-/// How values that do not repeat take less room than plain ones, and leave less to compress: numbers by what they differ from the one
-/// before, texts by where they differ from it, all lengths before all bytes (Parquet's `Encodings.md`). These are what Java's writer of
-/// version 2 takes; Spark reads both from 3.3 on. `DELTA_LENGTH_BYTE_ARRAY` would be 1 % faster and is read by far fewer.
-fn sparing(physical: Physical) -> Option<Encoding> {
-    match physical {
-        Physical::INT32 | Physical::INT64 => Some(Encoding::DELTA_BINARY_PACKED),
-        Physical::BYTE_ARRAY => Some(Encoding::DELTA_BYTE_ARRAY),
-        _ => None,
-    }
-}
-
-fn compression(codec: Codec) -> Result<Compression, EncodeError> {
-    Ok(match codec {
-        Codec::None => Compression::UNCOMPRESSED,
-        Codec::Snappy => Compression::SNAPPY,
-        Codec::Gzip => Compression::GZIP(GzipLevel::default()),
-        Codec::Zstd(level) => Compression::ZSTD(ZstdLevel::try_new(level)?),
-        Codec::Lz4 => Compression::LZ4_RAW,
-    })
-}
-
 /// A Parquet file being written.
 pub struct ParquetFile<W: Write + Send> {
-    writer: SerializedFileWriter<Ending<W>>,
-    leaves: Leaves,
+    output: TrackedWrite<W>,
     schema: SchemaRef,
     layout: Arc<ParquetLayout>,
+    finished: Vec<RowGroupMetaData>,
     group: Option<RowGroup>,
-}
-
-/// Makes the column writers of a row group.
-struct Leaves {
-    factory: ArrowRowGroupWriterFactory,
-    properties: WriterPropertiesPtr,
-    /// Those that have a dictionary.
-    repeat: Vec<bool>,
-}
-
-impl Leaves {
-    /// The library takes the properties out of a file's writer, so one is made that writes nothing.
-    fn new(
-        layout: &ParquetLayout,
-        schema: &SchemaRef,
-        repeat: Vec<bool>,
-    ) -> Result<Self, EncodeError> {
-        let mut properties = Arc::clone(&layout.properties);
-        if repeat.contains(&false) {
-            let mut builder = WriterProperties::clone(&properties).into_builder();
-            for (column, repeats) in layout.descriptor.columns().iter().zip(&repeat) {
-                if *repeats {
-                    continue;
-                }
-                builder = builder.set_column_dictionary_enabled(column.path().clone(), false);
-                if layout.compat == Compat::Modern
-                    && let Some(encoding) = sparing(column.physical_type())
-                {
-                    builder = builder.set_column_encoding(column.path().clone(), encoding);
-                }
-            }
-            properties = Arc::new(builder.build());
-        }
-        let root = Arc::clone(&layout.root);
-        let writer = SerializedFileWriter::new(std::io::sink(), root, Arc::clone(&properties))?;
-        Ok(Self {
-            factory: ArrowRowGroupWriterFactory::new(&writer, Arc::clone(schema)),
-            properties,
-            repeat,
-        })
-    }
 }
 
 struct RowGroup {
     leaves: Vec<Leaf>,
     rows: usize,
-}
-
-enum Leaf {
-    Arrow(ArrowColumnWriter),
-    Int96(Int96Column),
 }
 
 impl<W: Write + Send> ParquetFile<W> {
@@ -220,16 +128,13 @@ impl<W: Write + Send> ParquetFile<W> {
         schema: &SchemaRef,
         output: W,
     ) -> Result<Self, EncodeError> {
-        let writer = SerializedFileWriter::new(
-            Ending::new(output),
-            Arc::clone(&layout.root),
-            Arc::clone(&layout.properties),
-        )?;
+        let mut output = TrackedWrite::new(output);
+        output.write_all(MAGIC)?;
         Ok(Self {
-            leaves: Leaves::new(layout, schema, layout.repeat(&[]))?,
-            writer,
+            output,
             schema: Arc::clone(schema),
             layout: Arc::clone(layout),
+            finished: Vec::new(),
             group: None,
         })
     }
@@ -247,7 +152,9 @@ impl<W: Write + Send> ParquetFile<W> {
                 Some(group) => group,
                 None => self.new_group(batch)?,
             };
-            self.write_to(&mut group, &batch.slice(from, rows))?;
+            let mut press = self.layout.presses.take()?;
+            self.write_to(&mut group, &batch.slice(from, rows), &mut press)?;
+            self.layout.presses.give_back(press);
             self.group = Some(group);
             from += rows;
             if self.block_rows() == ROW_GROUP_ROWS {
@@ -257,15 +164,17 @@ impl<W: Write + Send> ParquetFile<W> {
         Ok(())
     }
 
-    fn write_to(&self, group: &mut RowGroup, batch: &RecordBatch) -> Result<(), EncodeError> {
+    fn write_to(
+        &self,
+        group: &mut RowGroup,
+        batch: &RecordBatch,
+        press: &mut Press,
+    ) -> Result<(), EncodeError> {
         let mut leaves = group.leaves.iter_mut();
-        for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
-            for computed in compute_leaves(field, array)? {
-                match leaves.next() {
-                    Some(Leaf::Arrow(writer)) => writer.write(&computed)?,
-                    Some(Leaf::Int96(column)) => column.write(field, array)?,
-                    None => return Err(EncodeError::Refused("a column too many".into())),
-                }
+        let columns = self.schema.fields().iter().zip(batch.columns());
+        for ((field, array), ways) in columns.zip(&self.layout.ways) {
+            for leaf in leaves.by_ref().take(ways.len()) {
+                leaf.write(field, array, press)?;
             }
         }
         group.rows += batch.num_rows();
@@ -273,39 +182,25 @@ impl<W: Write + Send> ParquetFile<W> {
     }
 
     /// For rows of which `batch` has the first.
-    fn new_group(&mut self, batch: &RecordBatch) -> Result<RowGroup, EncodeError> {
-        let limit = self.layout.properties.dictionary_page_size_limit();
+    fn new_group(&self, batch: &RecordBatch) -> Result<RowGroup, EncodeError> {
         let mut told = Vec::with_capacity(self.layout.leaves());
         for array in batch.columns() {
-            repeats::leaves(array, limit, &mut told);
+            repeats::leaves(array, DICTIONARY_BYTES, &mut told);
         }
         let repeat = self.layout.repeat(&told);
-        if repeat != self.leaves.repeat {
-            self.leaves = Leaves::new(&self.layout, &self.schema, repeat)?;
-        }
-        let arrow = self
-            .leaves
-            .factory
-            .create_column_writers(self.writer.flushed_row_groups().len())?;
-        let hops = self.layout.int96.iter().flatten();
-        let leaves = arrow
-            .into_iter()
-            .zip(hops)
-            .enumerate()
-            .map(|(at, (writer, hops))| match hops {
-                None => Leaf::Arrow(writer),
-                Some(hops) => Leaf::Int96(Int96Column::new(
-                    self.writer.schema_descr().column(at),
-                    Arc::clone(&self.leaves.properties),
-                    hops.clone(),
-                )),
+        let columns = self.layout.descriptor.columns().iter().zip(repeat);
+        let sparing = self.layout.compat == Compat::Modern;
+        let leaves = columns
+            .zip(self.layout.ways.iter().flatten())
+            .map(|((column, repeat), hops)| {
+                Leaf::new(Arc::clone(column), hops.clone(), repeat, sparing)
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         Ok(RowGroup { leaves, rows: 0 })
     }
 
     pub(super) fn written(&self) -> u64 {
-        self.writer.bytes_written() as u64
+        self.output.bytes_written() as u64
     }
 
     pub(super) fn block_rows(&self) -> usize {
@@ -314,65 +209,71 @@ impl<W: Write + Send> ParquetFile<W> {
 
     pub(super) fn block_estimate(&self) -> u64 {
         let leaves = self.group.iter().flat_map(|group| &group.leaves);
-        leaves
-            .map(|leaf| match leaf {
-                Leaf::Arrow(writer) => writer.get_estimated_total_bytes() as u64,
-                Leaf::Int96(column) => column.estimate(),
-            })
-            .sum()
+        leaves.map(Leaf::estimate).sum()
     }
 
     pub(super) fn block_memory(&self) -> usize {
         let leaves = self.group.iter().flat_map(|group| &group.leaves);
-        leaves
-            .map(|leaf| match leaf {
-                Leaf::Arrow(writer) => self.leaf_memory(writer.memory_size()),
-                Leaf::Int96(column) => self.leaf_memory(column.memory() + (70 << 10)),
-            })
-            .sum()
-    }
-
-    fn leaf_memory(&self, reported: usize) -> usize {
-        let zstd = match (self.layout.zstd, reported > 256 << 10) {
-            (false, _) => 0,
-            (true, false) => ZSTD_MEMORY,
-            (true, true) => ZSTD_PAGE_MEMORY,
-        };
-        reported + LEAF_MEMORY + zstd
+        leaves.map(|leaf| LEAF_MEMORY + leaf.memory()).sum()
     }
 
     pub(super) fn lasting_memory(&self) -> usize {
-        FILE_MEMORY + self.writer.flushed_row_groups().len() * self.layout.leaves() * FOOTER_MEMORY
+        FILE_MEMORY + self.finished.len() * self.layout.leaves() * FOOTER_MEMORY
     }
 
     pub(super) fn flush(&mut self) -> Result<(), EncodeError> {
         let Some(group) = self.group.take() else {
             return Ok(());
         };
-        let mut writer = self.writer.next_row_group()?;
+        let offset = self.written();
+        let mut press = self.layout.presses.take()?;
+        let mut columns = Vec::with_capacity(group.leaves.len());
         for leaf in group.leaves {
-            match leaf {
-                Leaf::Arrow(column) => column.close()?.append_to_row_group(&mut writer)?,
-                Leaf::Int96(column) => {
-                    let (bytes, close) = column.close()?;
-                    writer.append_column(&bytes, close)?;
-                }
+            let (pages, metadata) = leaf.close(self.layout.codec, self.written(), &mut press)?;
+            for page in pages.iter() {
+                self.output.write_all(page)?;
             }
+            columns.push(metadata);
         }
-        writer.close()?;
+        self.layout.presses.give_back(press);
+        let bytes = columns
+            .iter()
+            .map(ColumnChunkMetaData::uncompressed_size)
+            .sum();
+        let finished = RowGroupMetaData::builder(Arc::clone(&self.layout.descriptor))
+            .set_column_metadata(columns)
+            .set_num_rows(group.rows as i64)
+            .set_total_byte_size(bytes)
+            .set_ordinal(self.finished.len() as i32)
+            .set_file_offset(offset as i64)
+            .build()?;
+        self.finished.push(finished);
         Ok(())
     }
 
     pub(super) fn finish(&mut self) -> Result<&mut W, EncodeError> {
         self.flush()?;
-        self.writer.inner_mut().hold();
-        self.writer.finish()?;
-        let ending = self.writer.inner_mut();
-        ending.release(self.layout.leaves())?;
-        Ok(&mut ending.output)
+        let rows = self.finished.iter().map(RowGroupMetaData::num_rows).sum();
+        let file = FileMetaData::new(
+            VERSION,
+            rows,
+            Some(concat!("lakeward version ", env!("CARGO_PKG_VERSION")).to_owned()),
+            Some(self.layout.pairs.clone()),
+            Arc::clone(&self.layout.descriptor),
+            None,
+        );
+        let metadata = ParquetMetaData::new(file, std::mem::take(&mut self.finished));
+        let mut footer = Vec::new();
+        ParquetMetaDataWriter::new(&mut footer, &metadata).finish()?;
+        use_known_orders(&mut footer, self.layout.leaves()).ok_or_else(|| {
+            EncodeError::Refused("the footer has another form than this version knows".into())
+        })?;
+        self.output.write_all(&footer)?;
+        self.output.flush()?;
+        Ok(self.output.inner_mut())
     }
 
     pub(super) fn output_mut(&mut self) -> &mut W {
-        &mut self.writer.inner_mut().output
+        self.output.inner_mut()
     }
 }
