@@ -232,10 +232,42 @@ impl<'a> Walk<'a> {
 
     pub(super) fn levels(&self, rows: usize) -> Levels {
         let mut levels = Levels::default();
+        if let Some((missing, there, nulls)) = self.only_nulls() {
+            let level = |valid: bool| if valid { there } else { missing };
+            levels.definition.extend(nulls.iter().map(level));
+            levels.repetition.resize(rows, 0);
+            levels.rows.extend(nulls.valid_indices());
+            return levels;
+        }
         for row in 0..rows {
             self.emit(row, 0, 0, 0, &mut levels);
         }
         levels
+    }
+
+    /// Without lists, and if just one array of the chain has NULLs: the levels of a value that is missing and of one that is there.
+    fn only_nulls(&self) -> Option<(u16, u16, &'a NullBuffer)> {
+        let own = u16::from(self.nullable);
+        match (&self.next, self.nulls) {
+            (Next::Elements(..), _) => None,
+            (Next::Leaf(_), nulls) => nulls.map(|nulls| (0, own, nulls)),
+            (Next::Field(below), None) => {
+                let (missing, there, nulls) = below.only_nulls()?;
+                Some((own + missing, own + there, nulls))
+            }
+            (Next::Field(below), Some(nulls)) => {
+                below.is_whole().then(|| (0, own + below.deepest(), nulls))
+            }
+        }
+    }
+
+    /// The level of a value that is there, without lists.
+    fn deepest(&self) -> u16 {
+        let below = match &self.next {
+            Next::Field(below) => below.deepest(),
+            _ => 0,
+        };
+        u16::from(self.nullable) + below
     }
 
     /// `depth`: lists above this one.

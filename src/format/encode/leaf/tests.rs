@@ -9,17 +9,15 @@ use arrow::array::{
 };
 use arrow::compute::{cast, concat_batches};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Encoding, PageType};
 use parquet::column::page::Page;
 use parquet::file::metadata::ColumnChunkMetaData;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::statistics::Statistics;
 use proptest::prelude::*;
 
-use super::super::nested_tests::Dice;
+use super::super::nested_tests::{Dice, by_library};
 use super::super::{Codec, Compat, Encoder, Layout, OutputFormat};
 use super::{DICTIONARY_BYTES, PAGE_BYTES, PAGE_ROWS, int96};
 
@@ -138,23 +136,6 @@ fn chunks(file: &Bytes) -> Vec<ColumnChunkMetaData> {
     let reader = SerializedFileReader::new(file.clone()).unwrap();
     assert_eq!(reader.num_row_groups(), 1);
     reader.metadata().row_group(0).columns().to_vec()
-}
-
-/// As the library's own writer has it.
-fn by_library(batches: &[RecordBatch]) -> Bytes {
-    let properties = WriterProperties::builder()
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_statistics_truncate_length(Some(64))
-        .set_coerce_types(true)
-        .build();
-    let mut file = Vec::new();
-    let schema = batches[0].schema();
-    let mut writer = ArrowWriter::try_new(&mut file, schema, Some(properties)).unwrap();
-    for batch in batches {
-        writer.write(batch).unwrap();
-    }
-    writer.close().unwrap();
-    file.into()
 }
 
 /// What statistics say, zeros without their signs.
