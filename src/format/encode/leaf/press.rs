@@ -14,9 +14,10 @@ use parquet::basic::{Compression, Encoding, GzipLevel, PageType, ZstdLevel};
 use super::super::{Codec, EncodeError};
 use super::packing::zigzag;
 
-/// What zstd takes for pages of some hundred KiB at its fastest level, and snappy for its table.
-const ZSTD_MEMORY: usize = 1200 << 10;
+/// What snappy takes for its table.
 const SNAPPY_MEMORY: usize = 64 << 10;
+/// Room that is kept for the pages to come. A value of many megabytes is a page of its own, and seldom.
+const ROOM_MAX: usize = 1 << 20;
 /// What a page's header may come to.
 const HEADER_BYTES: usize = 40;
 
@@ -57,12 +58,13 @@ impl Presses {
         let Some(press) = idle else {
             return Press::new(self.codec);
         };
-        self.memory.fetch_sub(press.memory(), Ordering::Relaxed);
+        self.memory.fetch_sub(press.memory, Ordering::Relaxed);
         Ok(press)
     }
 
-    pub(in super::super) fn give_back(&self, press: Press) {
-        self.memory.fetch_add(press.memory(), Ordering::Relaxed);
+    pub(in super::super) fn give_back(&self, mut press: Press) {
+        press.rest();
+        self.memory.fetch_add(press.memory, Ordering::Relaxed);
         self.idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -79,6 +81,8 @@ impl Presses {
 pub(in super::super) struct Press {
     pub(super) page: Vec<u8>,
     pub(super) squeeze: Squeeze,
+    /// While it is idle.
+    memory: usize,
 }
 
 impl Press {
@@ -89,16 +93,24 @@ impl Press {
                 method: Method::of(codec)?,
                 squeezed: Vec::new(),
             },
+            memory: 0,
         })
     }
 
-    fn memory(&self) -> usize {
-        let tables = match self.squeeze.method {
-            Method::Zstd(_) => ZSTD_MEMORY,
+    /// Keeps what the next row group will want, and counts it.
+    fn rest(&mut self) {
+        let tables = match &mut self.squeeze.method {
+            Method::Zstd(compressor) => compressor.context_mut().sizeof(),
             Method::Snappy(_) => SNAPPY_MEMORY,
             _ => 0,
         };
-        tables + self.page.capacity() + self.squeeze.squeezed.capacity()
+        let mut rooms = 0;
+        for room in [&mut self.page, &mut self.squeeze.squeezed] {
+            room.clear();
+            room.shrink_to(ROOM_MAX);
+            rooms += room.capacity();
+        }
+        self.memory = tables + rooms;
     }
 }
 
