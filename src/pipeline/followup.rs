@@ -24,10 +24,10 @@ const TARGETS_MAX: u32 = 10_000;
 impl Committer {
     pub(super) fn follow_up(&self, batch: &BatchRow) -> Result<(), Halt> {
         crash::place("before_retire");
-        if crash::broken("i6-retire-what-is-read") {
-            self.retire_what_is_read()?;
-        }
         if self.retire != Retire::Keep {
+            if crash::broken("i6-retire-what-is-read") {
+                self.retire_what_is_read()?;
+            }
             self.retire_committed()?;
         }
         self.set_torn_aside()?;

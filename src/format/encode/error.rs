@@ -17,13 +17,7 @@ pub enum EncodeError {
 
 impl From<ParquetError> for EncodeError {
     fn from(error: ParquetError) -> Self {
-        match error {
-            ParquetError::External(inner) => match inner.downcast::<io::Error>() {
-                Ok(io) => Self::Io(*io),
-                Err(other) => Self::Refused(other.to_string()),
-            },
-            other => Self::Refused(other.to_string()),
-        }
+        Self::Refused(error.to_string())
     }
 }
 

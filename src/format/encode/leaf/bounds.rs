@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use parquet::file::statistics::{Statistics, ValueStatistics};
+
 /// What is kept of a text.
 const TEXT_BYTES: usize = 64;
 
@@ -97,6 +99,23 @@ impl Bounds {
                 .map_or_else(|| whole(greatest), |above| (above, false)),
         ])
     }
+}
+
+/// What a footer says of a column chunk: the least and the greatest value, each with whether it is exact, and how many levels have no
+/// value. `signed`: readers that know only the older fields of a footer, which compare with a sign, may use them, too.
+pub(super) fn statistics<T>(bounds: Option<[(T, bool); 2]>, nulls: u64, signed: bool) -> Statistics
+where
+    Statistics: From<ValueStatistics<T>>,
+{
+    let statistics = match bounds {
+        Some([(least, least_exact), (greatest, greatest_exact)]) => {
+            ValueStatistics::new(Some(least), Some(greatest), None, Some(nulls), false)
+                .with_min_is_exact(least_exact)
+                .with_max_is_exact(greatest_exact)
+        }
+        None => ValueStatistics::new(None, None, None, Some(nulls), false),
+    };
+    statistics.with_backwards_compatible_min_max(signed).into()
 }
 
 /// The first bytes that are kept, of a text its first characters.

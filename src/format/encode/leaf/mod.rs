@@ -8,7 +8,7 @@
 //!
 //! The library's own column writers are not used: they cannot write INT96 from Arrow, look each value up and compare it in ways
 //! that cost a fifth of a run, and keep a compressor each. What they would write and what is written here is the same but for where
-//! pages end; what every reader makes of it is tested with the library's reader and with those of other systems.
+//! pages end and the counts of levels in the footer, which nobody reads and nobody writes here; what every reader makes of it is tested with the library's reader and with those of other systems.
 
 mod bounds;
 mod dictionary;
@@ -31,10 +31,10 @@ use parquet::basic::{
 };
 use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::file::metadata::{ColumnChunkMetaData, PageEncodingStats};
-use parquet::file::statistics::{Statistics, ValueStatistics};
+use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescPtr;
 
-use self::bounds::Order;
+use self::bounds::{Order, statistics};
 use self::levels::{LevelRun, Levels, Walk};
 use self::numbers::{Form, Numbers};
 use self::press::Pages;
@@ -127,20 +127,25 @@ impl Leaf {
     ) -> Result<(), EncodeError> {
         let walk = Walk::new(field, array, &self.hops)?;
         let values = Source::of(walk.leaf(), &self.column)?;
+        // The leaf of a list may have values of more records than these.
+        let each = values.bytes() / walk.leaf().len().max(1);
         if walk.is_whole() {
-            self.write_whole(values, array.len(), press)
+            self.write_whole(values, array.len(), each, press)
         } else {
-            self.write_levels(values, array.len(), &walk.levels(array.len()), press)
+            let levels = walk.levels(array.len());
+            let each = each * levels.rows.len() / array.len().max(1);
+            self.write_levels(values, &levels, each, press)
         }
     }
 
+    /// `each`: bytes of a record's values, on average.
     fn write_whole(
         &mut self,
         values: Source<'_>,
         rows: usize,
+        each: usize,
         press: &mut Press,
     ) -> Result<(), EncodeError> {
-        let each = values.bytes() / rows.max(1);
         let mut from = 0;
         while from < rows {
             let end = rows.min(from + self.room(each));
@@ -157,11 +162,10 @@ impl Leaf {
     fn write_levels(
         &mut self,
         values: Source<'_>,
-        rows: usize,
         levels: &Levels,
+        each: usize,
         press: &mut Press,
     ) -> Result<(), EncodeError> {
-        let each = values.bytes() / rows.max(1);
         let there = self.column.max_def_level() as u16;
         let (mut at, mut value) = (0, 0);
         while at < levels.definition.len() {
@@ -308,58 +312,39 @@ impl Leaf {
         let utf8 = matches!(self.column.logical_type_ref(), Some(LogicalType::String));
         match &mut self.values {
             Values::Numbers(numbers) => Some(numbers.statistics(nulls, signed)),
-            Values::Flags { seen, .. } => Some(of_flags(*seen, nulls, signed)),
-            Values::Texts(texts) => {
-                let [least, greatest] = match texts.kept(utf8) {
-                    Some(kept) => kept.map(Some),
-                    None => [None, None],
+            Values::Flags { seen, .. } => {
+                let bounds = match *seen {
+                    [false, false] => None,
+                    [no, yes] => Some([(!no, true), (yes, true)]),
                 };
-                let exact = [&least, &greatest].map(|kept| kept.as_ref().is_none_or(|k| k.1));
-                let bytes = [least, greatest].map(|kept| kept.map(|(value, _)| value));
-                match self.column.physical_type() {
-                    Physical::BYTE_ARRAY => {
-                        let bounds = bytes.map(|value| value.map(ByteArray::from));
-                        Some(of_bytes(bounds, exact, nulls, signed))
-                    }
-                    Physical::FIXED_LEN_BYTE_ARRAY => {
-                        let bounds = bytes.map(|value| value.map(FixedLenByteArray::from));
-                        Some(of_bytes(bounds, exact, nulls, signed))
-                    }
-                    // The order of INT96 is not defined, and readers ignore its statistics.
-                    _ => None,
-                }
+                Some(statistics(bounds, nulls, signed))
             }
+            Values::Texts(texts) => match self.column.physical_type() {
+                Physical::BYTE_ARRAY => {
+                    let kept = of::<ByteArray>(texts.kept(utf8));
+                    Some(statistics(kept, nulls, signed))
+                }
+                Physical::FIXED_LEN_BYTE_ARRAY => {
+                    let kept = of::<FixedLenByteArray>(texts.kept(utf8));
+                    Some(statistics(kept, nulls, signed))
+                }
+                // The order of INT96 is not defined, and readers ignore its statistics.
+                _ => None,
+            },
         }
     }
 }
 
-fn of_bytes<T>(bounds: [Option<T>; 2], exact: [bool; 2], nulls: u64, signed: bool) -> Statistics
-where
-    Statistics: From<ValueStatistics<T>>,
-{
-    let [least, greatest] = bounds;
-    ValueStatistics::new(least, greatest, None, Some(nulls), false)
-        .with_backwards_compatible_min_max(signed)
-        .with_min_is_exact(exact[0])
-        .with_max_is_exact(exact[1])
-        .into()
-}
-
-fn of_flags(seen: [bool; 2], nulls: u64, signed: bool) -> Statistics {
-    let [least, greatest] = match seen {
-        [false, false] => [None, None],
-        [no, yes] => [Some(!no), Some(yes)],
-    };
-    ValueStatistics::new(least, greatest, None, Some(nulls), false)
-        .with_backwards_compatible_min_max(signed)
-        .into()
+/// As the type of the column's values.
+fn of<T: From<Vec<u8>>>(kept: Option<[(Vec<u8>, bool); 2]>) -> Option<[(T, bool); 2]> {
+    kept.map(|kept| kept.map(|(value, exact)| (value.into(), exact)))
 }
 
 impl Values {
     fn append(
         &mut self,
         source: Source<'_>,
-        mut rows: impl Iterator<Item = usize>,
+        rows: impl Iterator<Item = usize>,
     ) -> Result<(), EncodeError> {
         match (self, source) {
             (Self::Numbers(numbers), Source::Int8(values)) => {
@@ -402,7 +387,11 @@ impl Values {
                 }
             }
             // `Source::of` lets none of these through.
-            _ => debug_assert!(rows.next().is_none(), "another type than the column's"),
+            _ => {
+                return Err(EncodeError::Refused(
+                    "values of another type than the column's (a bug)".to_owned(),
+                ));
+            }
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! Numbers of 32 and 64 bits, and floating point ones.
 
 use parquet::basic::Encoding;
-use parquet::file::statistics::{Statistics, ValueStatistics};
+use parquet::file::statistics::Statistics;
 
+use super::bounds::statistics;
 use super::dictionary::Table;
 use super::packing::{Size, differences, hybrid, width};
 
@@ -50,12 +51,19 @@ impl Form {
         }
     }
 
-    /// The number of a rank: that function undoes itself.
-    fn of_rank(self, rank: i64) -> i64 {
-        match self {
+    /// The numbers of the least and the greatest rank: that function undoes itself. Zeros have a sign that readers are told to pass over
+    /// (`parquet.thrift`, `ColumnOrder`): rank -1 is that of -0.0, rank 0 that of 0.0.
+    fn bounds(self, [least, greatest]: [i64; 2]) -> [i64; 2] {
+        let bits = |rank: i64| match self {
             Self::Float => i64::from(rank as i32 ^ (((rank as i32 >> 31) as u32) >> 1) as i32),
-            Self::Double => rank ^ (((rank >> 63) as u64) >> 1) as i64,
-            _ => rank,
+            _ => rank ^ (((rank >> 63) as u64) >> 1) as i64,
+        };
+        match self {
+            Self::Int32 | Self::Int64 => [least, greatest],
+            Self::Float | Self::Double => [
+                bits(if least == 0 { -1 } else { least }),
+                bits(if greatest == -1 { 0 } else { greatest }),
+            ],
         }
     }
 }
@@ -162,41 +170,21 @@ impl Numbers {
         self.entries.len()
     }
 
-    /// Of all pages. `signed`: readers before 2017 may use them, too.
+    /// Of all pages.
     pub(super) fn statistics(&self, nulls: u64, signed: bool) -> Statistics {
         let ranks = rank_bounds(self.form, self.bounds, &self.entries);
-        let bounds = ranks.map(|ranks| ranks.map(|rank| self.form.of_rank(rank)));
+        let bounds = ranks.map(|ranks| self.form.bounds(ranks).map(|value| (value, true)));
         match self.form {
-            Form::Int32 => of(bounds.map(|bounds| bounds.map(|v| v as i32)), nulls, signed),
-            Form::Int64 => of(bounds, nulls, signed),
-            // Zeros have a sign that readers are told to pass over (`parquet.thrift`, `ColumnOrder`).
-            Form::Float => {
-                let bounds = bounds.map(|bounds| bounds.map(|v| f32::from_bits(v as u32)));
-                let zero = |value: f32, zero| if value == 0.0 { zero } else { value };
-                let bounds = bounds.map(|[l, g]| [zero(l, -0.0), zero(g, 0.0)]);
-                of(bounds, nulls, signed)
-            }
-            Form::Double => {
-                let bounds = bounds.map(|bounds| bounds.map(|v| f64::from_bits(v as u64)));
-                let zero = |value: f64, zero| if value == 0.0 { zero } else { value };
-                let bounds = bounds.map(|[l, g]| [zero(l, -0.0), zero(g, 0.0)]);
-                of(bounds, nulls, signed)
-            }
+            Form::Int32 => statistics(of(bounds, |v| v as i32), nulls, signed),
+            Form::Int64 => statistics(bounds, nulls, signed),
+            Form::Float => statistics(of(bounds, |v| f32::from_bits(v as u32)), nulls, signed),
+            Form::Double => statistics(of(bounds, |v| f64::from_bits(v as u64)), nulls, signed),
         }
     }
 }
 
-fn of<T>(bounds: Option<[T; 2]>, nulls: u64, signed: bool) -> Statistics
-where
-    Statistics: From<ValueStatistics<T>>,
-{
-    let [least, greatest] = match bounds {
-        Some(bounds) => bounds.map(Some),
-        None => [None, None],
-    };
-    ValueStatistics::new(least, greatest, None, Some(nulls), false)
-        .with_backwards_compatible_min_max(signed)
-        .into()
+fn of<T>(bounds: Option<[(i64, bool); 2]>, value: fn(i64) -> T) -> Option<[(T, bool); 2]> {
+    bounds.map(|bounds| bounds.map(|(bits, exact)| (value(bits), exact)))
 }
 
 /// `RLE_DICTIONARY`: the width of a place in a dictionary of so many values, then the places.
