@@ -243,7 +243,10 @@ impl Committer {
                     self.ports.lake.make_durable(&path)?;
                     sight.landed = Some(FinalCopy::Durable);
                 }
-                Step::Verify if crash::broken("i2-staged-copy-not-verified") => {
+                Step::Verify
+                    if crash::broken("i2-staged-copy-not-verified")
+                        && staged_path.try_exists().unwrap_or(true) =>
+                {
                     sight.staged = StagedCopy::Good;
                 }
                 Step::Verify => match verify(&staged_path, &file.copies)? {
