@@ -16,8 +16,9 @@ use lakeward::schema::{self, SchemaRegistry};
 use lakeward::segment::{BatchNumber, Digest, FileId, FileStat, JournalId, RelativePath, Segment};
 use lakeward::sink::{BatchContext, Lane};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[path = "../../src/allocator.rs"]
+#[expect(dead_code, reason = "nothing is given back here: there is no budget")]
+mod allocator;
 
 const SEGMENT_BYTES: usize = 1 << 20;
 /// As Lakeward's.
@@ -26,6 +27,7 @@ const CHANNEL_BYTES: usize = 1 << 20;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
+    allocator::set_up();
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let alone = arguments.first().is_some_and(|first| first == "--alone");
     arguments.drain(..usize::from(alone));

@@ -230,8 +230,8 @@ impl<W: Write + Send> ParquetFile<W> {
         let mut columns = Vec::with_capacity(group.leaves.len());
         for leaf in group.leaves {
             let (pages, metadata) = leaf.close(self.layout.codec, self.written(), &mut press)?;
-            for page in pages.iter() {
-                self.output.write_all(page)?;
+            for piece in pages.pieces() {
+                self.output.write_all(piece)?;
             }
             columns.push(metadata);
         }

@@ -57,8 +57,9 @@ impl Lines {
         self.any = false;
     }
 
-    /// How many lines these are, if each is a record; `None`: one begins with a blank, and may be nothing else.
-    pub(super) fn records(&self, lines: &[u8]) -> Option<u64> {
+    /// How many lines these are, if each is a record; `None`: one begins with a blank, and may be nothing else. `seen` is given all
+    /// bytes, some thousand at a time.
+    pub(super) fn records(&self, lines: &[u8], mut seen: impl FnMut(&[u8])) -> Option<u64> {
         let (last, pairs) = (lines.last()?, lines.len() - 1);
         let mut count = u64::from(*last == b'\n');
         let mut blanks = [0; TOGETHER];
@@ -78,7 +79,9 @@ impl Lines {
                 count += u64::from(end);
                 blanks[0] |= end & u8::from(*next <= b' ');
             }
+            seen(bytes);
         }
+        seen(&lines[pairs..]);
         (self.text || blanks == [0; TOGETHER]).then_some(count)
     }
 
@@ -113,8 +116,8 @@ mod tests {
     fn nothing_but_line_ends_is_counted() {
         for length in [1, 2, TOGETHER + 1, COUNTED, COUNTED + 1, 3 * COUNTED + 7] {
             let ends = vec![b'\n'; length];
-            assert_eq!(Lines::text().records(&ends), Some(length as u64));
-            assert_eq!(Lines::ndjson().records(&ends), None);
+            assert_eq!(Lines::text().records(&ends, |_| {}), Some(length as u64));
+            assert_eq!(Lines::ndjson().records(&ends, |_| {}), None);
         }
     }
 
@@ -136,8 +139,11 @@ mod tests {
             let each = bytes.split_inclusive(|byte| *byte == b'\n');
             let count = each.clone().count() as u64;
             let blank = each.clone().any(|line| line[0] <= b' ');
-            prop_assert_eq!(Lines::text().records(&bytes), Some(count));
-            prop_assert_eq!(Lines::ndjson().records(&bytes), (!blank).then_some(count));
+            let mut seen = Vec::new();
+            let counted = Lines::text().records(&bytes, |bytes| seen.extend_from_slice(bytes));
+            prop_assert_eq!((counted, &seen), (Some(count), &bytes));
+            let counted = Lines::ndjson().records(&bytes, |_| {});
+            prop_assert_eq!(counted, (!blank).then_some(count));
         }
     }
 }

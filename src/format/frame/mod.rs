@@ -156,6 +156,16 @@ impl Long {
     }
 }
 
+/// The lines of the segment in progress that were counted and digested instead of scanned.
+#[derive(Default)]
+struct Passed {
+    /// Index in the buffer; 0: none.
+    end: usize,
+    /// Those among them that were not scanned.
+    units: u64,
+    digester: Option<Digester>,
+}
+
 /// The state between pushes.
 pub struct Framer {
     scanner: Scanner,
@@ -179,8 +189,9 @@ pub struct Framer {
     header: Option<Vec<u8>>,
     capacity: usize,
     ready: VecDeque<Framed>,
-    /// Makes the digest of a segment's bytes.
-    digest: fn(&[u8]) -> Digest,
+    passed: Passed,
+    /// For the next segment; none: it has no digest.
+    digester: fn() -> Option<Digester>,
     /// For tests that hold the two ways against each other.
     #[cfg(test)]
     only_scan: bool,
@@ -221,7 +232,8 @@ impl Framer {
             header: None,
             capacity,
             ready: VecDeque::new(),
-            digest: Digest::of,
+            passed: Passed::default(),
+            digester: || Some(Digester::default()),
             #[cfg(test)]
             only_scan: false,
         }
@@ -231,7 +243,7 @@ impl Framer {
     #[must_use]
     pub fn without_digests(self) -> Self {
         Self {
-            digest: |_| Digest(0),
+            digester: || None,
             ..self
         }
     }
@@ -297,17 +309,66 @@ impl Framer {
         if let Scanner::Lines(scanner) = &mut self.scanner {
             scanner.begin();
         }
-        while self.buffer.len() > self.segment_bytes {
-            // The unit that would take the segment beyond its size is there, if only its first byte.
-            let Some((end, units)) = self.whole_lines() else {
+        loop {
+            if !self.pass_lines() {
                 return false;
-            };
-            self.units += units;
-            self.records += units;
-            (self.unit, self.scanned) = (end, end);
-            self.close(end);
+            }
+            // The unit that would take the segment beyond its size is there, if only its first byte.
+            if self.buffer.len() <= self.segment_bytes {
+                return true;
+            }
+            if self.passed.end <= self.unit {
+                return false;
+            }
+            let digester = self.take_passed();
+            self.close(self.unit, digester);
         }
+    }
+
+    /// Counts and digests the lines that are whole by now and fit into the segment, as long as the processor's cache holds them.
+    /// `false`: one of them may be no record.
+    fn pass_lines(&mut self) -> bool {
+        let Scanner::Lines(scanner) = &self.scanner else {
+            return false;
+        };
+        let from = self.passed.end.max(self.unit);
+        let within = self.buffer.len().min(self.segment_bytes);
+        let Some(last) = self
+            .buffer
+            .get(from..within)
+            .and_then(|lines| memchr::memrchr(b'\n', lines))
+        else {
+            return true;
+        };
+        let end = from + last + 1;
+        let mut digester = self.passed.digester.take().or_else(self.digester);
+        let mut digest = |bytes: &[u8]| {
+            if let Some(digester) = &mut digester {
+                digester.update(bytes);
+            }
+        };
+        // What was scanned before.
+        digest(&self.buffer[self.passed.end..from]);
+        let Some(units) = scanner.records(&self.buffer[from..end], digest) else {
+            return false;
+        };
+        self.passed = Passed {
+            end,
+            units: self.passed.units + units,
+            digester,
+        };
         true
+    }
+
+    /// Lines that were passed are units of the segment, if there are any. Answers what digested all up to the last one.
+    fn take_passed(&mut self) -> Option<Digester> {
+        let passed = std::mem::take(&mut self.passed);
+        if passed.end > self.unit {
+            (self.unit, self.scanned) = (passed.end, passed.end);
+        }
+        self.units += passed.units;
+        self.records += passed.units;
+        passed.digester
     }
 
     /// No unit of a segment can be too long, none need end at `resume`, and what was scanned of the last one is cheap to scan again.
@@ -322,16 +383,6 @@ impl Framer {
             && self.unit_bytes_max >= self.segment_bytes as u64
             && self.scanned - self.unit <= self.segment_bytes
             && !(self.from == 0 && self.buffer.starts_with(BOM))
-    }
-
-    /// Where the last line that fits into the segment ends, and how many more it then has, each of which is a record.
-    fn whole_lines(&self) -> Option<(usize, u64)> {
-        let Scanner::Lines(scanner) = &self.scanner else {
-            return None;
-        };
-        let lines = self.buffer.get(self.unit..self.segment_bytes)?;
-        let length = memchr::memrchr(b'\n', lines)? + 1;
-        Some((self.unit + length, scanner.records(&lines[..length])?))
     }
 
     fn pushed(&mut self) {
@@ -351,6 +402,8 @@ impl Framer {
         if self.at_start {
             self.skip_mark();
         }
+        let mut digester = self.take_passed();
+        let (from, passed) = (self.from, self.unit);
         self.scan();
         if torn {
             self.long = None;
@@ -358,11 +411,18 @@ impl Framer {
         } else {
             self.finish_units();
         }
+        if self.from == from {
+            if let Some(digester) = &mut digester {
+                digester.update(&self.buffer[passed..]);
+            }
+        } else {
+            digester = None;
+        }
         if self.from < self.resume && self.from + self.buffer.len() as u64 != self.resume {
             self.misframed = true;
         }
         if !self.buffer.is_empty() {
-            self.close(self.buffer.len());
+            self.close(self.buffer.len(), digester);
         }
     }
 
@@ -391,7 +451,7 @@ impl Framer {
                     self.end_unit(kind);
                     // The decoder must find its quote open at the segment's end, as it was found here.
                     if self.unit > 0 {
-                        self.close(self.unit);
+                        self.close(self.unit, None);
                     }
                     self.scan();
                 }
@@ -400,6 +460,7 @@ impl Framer {
     }
 
     fn scan(&mut self) {
+        self.passed = Passed::default();
         while self.scanned < self.buffer.len() {
             let Some(end) = self.scanner.scan(&self.buffer[self.scanned..]) else {
                 self.scanned = self.buffer.len();
@@ -443,7 +504,7 @@ impl Framer {
     fn begin_long(&mut self, end: usize) {
         let length = end - self.unit;
         if self.unit > 0 {
-            self.close(self.unit);
+            self.close(self.unit, None);
         }
         let mut long = Long {
             from: self.from,
@@ -506,7 +567,7 @@ impl Framer {
             || (length as u64 > self.unit_bytes_max && records == 1)
             || kind == Kind::Rest;
         if full && self.unit > 0 {
-            self.close(self.unit);
+            self.close(self.unit, None);
         }
         self.unit = self.scanned;
         self.units += 1;
@@ -514,15 +575,15 @@ impl Framer {
         if self.from < self.resume {
             let end = self.from + self.unit as u64;
             if end == self.resume {
-                self.close(self.unit);
+                self.close(self.unit, None);
             } else if end > self.resume {
                 self.misframed = true;
             }
         }
     }
 
-    /// Ends the segment in progress at `end` of the buffer.
-    fn close(&mut self, end: usize) {
+    /// Ends the segment in progress at `end` of the buffer. `digester`: was given all up to there.
+    fn close(&mut self, end: usize, digester: Option<Digester>) {
         let rest = &self.buffer[end..];
         let mut buffer = SegmentBytes::with_capacity(if rest.is_empty() && self.capacity == 0 {
             0
@@ -533,12 +594,17 @@ impl Framer {
         let mut bytes = std::mem::replace(&mut self.buffer, buffer);
         bytes.truncate(end);
         bytes.shrink();
+        let digester = digester.or_else(|| {
+            let mut digester = (self.digester)()?;
+            digester.update(&bytes);
+            Some(digester)
+        });
         let framed = Framed {
             from: self.from,
             to: self.from + end as u64,
             line: self.line,
             records: self.records,
-            digest: (self.digest)(&bytes),
+            digest: digester.map_or(Digest(0), |digester| digester.digest()),
             bytes,
         };
         self.from = framed.to;

@@ -7,7 +7,6 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
 use flate2::write::GzEncoder;
 use parquet::basic::{Compression, Encoding, GzipLevel, PageType, ZstdLevel};
 
@@ -20,6 +19,8 @@ const SNAPPY_MEMORY: usize = 64 << 10;
 const ROOM_MAX: usize = 1 << 20;
 /// What a page's header may come to.
 const HEADER_BYTES: usize = 40;
+/// What a page is kept in pieces of: freed ones fit the pages of all columns, where an allocator has regions of its own for each length.
+const PIECE_BYTES: usize = 32 << 10;
 
 /// What a footer calls it.
 pub(in super::super) fn compression(codec: Codec) -> Result<Compression, EncodeError> {
@@ -175,8 +176,8 @@ impl Squeeze {
 #[derive(Default)]
 pub(in super::super) struct Pages {
     /// Goes before the others, and is the last to be known.
-    dictionary: Option<Bytes>,
-    data: Vec<Bytes>,
+    dictionary: Option<Pieces>,
+    data: Pieces,
     pub(super) compressed: usize,
     pub(super) uncompressed: usize,
     /// How many data pages there are of each encoding, in the order of their first.
@@ -192,8 +193,9 @@ impl Pages {
         encoding: Encoding,
         squeeze: &mut Squeeze,
     ) -> Result<(), EncodeError> {
-        let page = self.squeezed(PageType::DATA_PAGE, page, values, encoding, squeeze)?;
-        self.data.push(page);
+        let body = squeeze.compress(page)?;
+        let header = self.header(PageType::DATA_PAGE, page, body, values, encoding)?;
+        self.data.add(&header, body);
         match self.encodings.last_mut() {
             Some((last, count)) if *last == encoding => *count += 1,
             _ => self.encodings.push((encoding, 1)),
@@ -207,20 +209,22 @@ impl Pages {
         values: usize,
         squeeze: &mut Squeeze,
     ) -> Result<(), EncodeError> {
+        let body = squeeze.compress(page)?;
         let kind = PageType::DICTIONARY_PAGE;
-        self.dictionary = Some(self.squeezed(kind, page, values, Encoding::PLAIN, squeeze)?);
+        let header = self.header(kind, page, body, values, Encoding::PLAIN)?;
+        self.dictionary.get_or_insert_default().add(&header, body);
         Ok(())
     }
 
-    fn squeezed(
+    /// Of a page with this body, which is counted.
+    fn header(
         &mut self,
         kind: PageType,
         page: &[u8],
+        body: &[u8],
         values: usize,
         encoding: Encoding,
-        squeeze: &mut Squeeze,
-    ) -> Result<Bytes, EncodeError> {
-        let body = squeeze.compress(page)?;
+    ) -> Result<Vec<u8>, EncodeError> {
         let mut header = Vec::with_capacity(HEADER_BYTES);
         for number in [kind as i32, int(page.len())?, int(body.len())?] {
             field(number, &mut header);
@@ -240,20 +244,31 @@ impl Pages {
         header.extend([0, 0]);
         self.uncompressed += header.len() + page.len();
         self.compressed += header.len() + body.len();
-        let mut whole = Vec::with_capacity(header.len() + body.len());
-        whole.extend_from_slice(&header);
-        whole.extend_from_slice(body);
-        Ok(whole.into())
+        Ok(header)
     }
 
     /// The length of the dictionary's page; `None` without one.
     pub(super) fn dictionary_len(&self) -> Option<usize> {
-        self.dictionary.as_ref().map(Bytes::len)
+        let pieces = &self.dictionary.as_ref()?.0;
+        Some(pieces.iter().map(Vec::len).sum())
     }
 
     /// All of them, as they stand in the file.
-    pub(in super::super) fn iter(&self) -> impl Iterator<Item = &Bytes> {
-        self.dictionary.iter().chain(&self.data)
+    pub(in super::super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let pieces = self.dictionary.iter().chain([&self.data]);
+        pieces.flat_map(|pieces| &pieces.0).map(Vec::as_slice)
+    }
+}
+
+/// Pages one after the other, each in pieces of its own.
+#[derive(Default)]
+struct Pieces(Vec<Vec<u8>>);
+
+impl Pieces {
+    fn add(&mut self, header: &[u8], body: &[u8]) {
+        let (first, rest) = body.split_at(body.len().min(PIECE_BYTES - header.len()));
+        self.0.push([header, first].concat());
+        self.0.extend(rest.chunks(PIECE_BYTES).map(<[u8]>::to_vec));
     }
 }
 
