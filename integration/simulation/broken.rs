@@ -299,7 +299,7 @@ pub const VARIANTS: &[Variant] = &[
         invariant: 1,
         what: "what is only seen is taken for durable",
         tune: local,
-        near: 328,
+        near: 69,
     },
     Variant {
         name: "lake-exists-is-ours",

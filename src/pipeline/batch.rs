@@ -29,7 +29,6 @@ struct OpenFile {
 struct OpenSegment {
     file: u32,
     segment: Segment,
-    lane: u32,
 }
 
 pub struct OpenBatch {
@@ -90,7 +89,7 @@ impl OpenBatch {
     }
 
     /// Remembers a segment before its bytes go to a lane.
-    pub fn add(&mut self, data: &SegmentData, lane: u32, now: Duration) -> Result<(), Halt> {
+    pub fn add(&mut self, data: &SegmentData, now: Duration) -> Result<(), Halt> {
         let id = data.segment.file;
         let file = match self.index.get(&id) {
             Some(file) => *file,
@@ -107,7 +106,6 @@ impl OpenBatch {
         self.segments.push(OpenSegment {
             file,
             segment: data.segment.clone(),
-            lane,
         });
         Ok(())
     }
@@ -181,10 +179,11 @@ impl OpenBatch {
         None
     }
 
-    /// The facts of the batch, once its lanes are closed.
+    /// The facts of the batch, once its lanes are closed. `takers`: which lane took each segment.
     pub fn into_stage(
         self,
         facts: BatchFacts,
+        takers: &[u32],
         results: Vec<Option<LaneResult>>,
     ) -> Result<StageRequest, Halt> {
         let mut outcomes = Vec::with_capacity(results.len());
@@ -198,7 +197,7 @@ impl OpenBatch {
             data_files.extend(result.files);
         }
         data_files.sort_by_key(|file| file.number);
-        let segments = manifest_segments(self.segments, outcomes)?;
+        let segments = manifest_segments(self.segments, takers, outcomes)?;
         balance(self.context.batch, &segments, &data_files)?;
         let (schema_version, schema) = self.context.schemas.settle();
         let manifest = Manifest {
@@ -259,12 +258,16 @@ impl OpenBatch {
 /// The facts of the segments, each with what its lane says became of it; every lane says one thing for each that it was given.
 fn manifest_segments(
     open_segments: Vec<OpenSegment>,
+    takers: &[u32],
     mut outcomes: Vec<std::vec::IntoIter<SegmentOutcome>>,
 ) -> Result<Vec<ManifestSegment>, Halt> {
     let mut segments = Vec::with_capacity(open_segments.len());
-    for open in open_segments {
+    if takers.len() != open_segments.len() {
+        return Err(Halt::Bug("the lanes were given other segments".into()));
+    }
+    for (open, lane) in open_segments.into_iter().zip(takers) {
         let outcome = outcomes
-            .get_mut(open.lane as usize)
+            .get_mut(*lane as usize)
             .and_then(Iterator::next)
             .ok_or_else(|| Halt::Bug("a lane lost a segment".into()))?;
         segments.push(ManifestSegment {
@@ -278,7 +281,7 @@ fn manifest_segments(
             skipped_bytes: outcome.skipped_bytes,
             last: open.segment.last,
             digest: open.segment.digest,
-            lane: open.lane,
+            lane: *lane,
         });
     }
     if outcomes.iter_mut().any(|rest| rest.next().is_some()) {

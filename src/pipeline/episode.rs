@@ -521,14 +521,14 @@ impl Coordinator<'_> {
         let Some(open) = self.open.as_mut() else {
             return Err(Halt::Bug("no batch is open".into()));
         };
-        let memory = lane_memory(self.pipeline, open.active);
-        let context = open.context.clone();
         self.pipeline
             .tally
             .took(data.segment.records, data.segment.bytes());
-        let facts = data.clone();
-        let lane = self.lanes.give(data, open.active, &context, memory)?;
-        open.add(&facts, lane, now)
+        open.add(&data, now)?;
+        self.lanes.give(data, open.active, || {
+            let memory = lane_memory(self.pipeline, open.active);
+            (open.context.clone(), memory)
+        })
     }
 
     fn open_batch(&self, first: &SegmentData) -> OpenBatch {
@@ -601,11 +601,11 @@ impl Coordinator<'_> {
             return Ok(());
         }
         let gauge = self.lanes.gauge();
-        let results = self.lanes.close()?;
+        let (takers, results) = self.lanes.close()?;
         self.refuse_too_many_rejects(&open, &results)?;
         self.learn(&open, &results, gauge.partitions);
         let facts = self.facts();
-        let request = open.into_stage(facts, results)?;
+        let request = open.into_stage(facts, &takers, results)?;
         let number = request.manifest.batch;
         let files = request.files.iter().map(|row| row.id).collect();
         let manifest = request.manifest.clone();

@@ -1,29 +1,31 @@
-//! The lanes' threads: work goes in per lane, what became of it comes back on one queue.
+//! The lanes' threads: what they take work from is one for all, what became of it comes back the same way.
 //!
-//! The coordinator keeps a few megabytes of work with each lane, so that no lane waits for it, and no more, so that
-//! memory stays bounded and a roll does not wait long.
+//! The coordinator keeps a segment ready, so that no lane waits for it, and hardly more: what waits has left the processor's cache when
+//! it is decoded, and a roll has to wait for it. Segments are taken in the order in which they were given.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Halt;
 use crate::channel::SegmentData;
 use crate::config::AgentSettings;
 use crate::sink::{BatchContext, Lane, LaneGauge, LaneResult, SinkError};
-use crate::threads::{self, Queue};
+use crate::threads::{self, Monitor};
 
-/// Bytes of segments that may wait with one lane where there is more than one core; one segment is always let in.
-const LANE_QUEUE_BYTES: usize = 2 << 20;
+/// Bytes of segments that may wait for a lane where there is more than one core; one segment is always let in.
+const WAITING_BYTES: usize = 1 << 20;
+
+/// What a batch's lanes are opened with: its context, and bytes of memory for each.
+type Opening = (BatchContext, usize);
 
 enum Work {
-    Open(Box<BatchContext>, usize),
-    Segment(Box<SegmentData>),
+    Segment(Box<SegmentData>, Arc<Opening>),
     Close,
 }
 
 enum Done {
     Segment {
         lane: usize,
-        bytes: usize,
         gauge: LaneGauge,
     },
     Closed {
@@ -35,51 +37,107 @@ enum Done {
     Died,
 }
 
+impl Done {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Died)
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    waiting: VecDeque<Box<SegmentData>>,
+    waiting_bytes: usize,
+    /// Of the batch; none before its first segment is given.
+    opening: Option<Arc<Opening>>,
+    /// So many lanes, the first ones, take segments.
+    active: usize,
+    /// Which lane took each segment of the batch, in the order in which they were given.
+    takers: Vec<u32>,
+    /// Lanes that wait for work.
+    idle: Vec<bool>,
+    /// Lanes close what they have open, once nothing waits.
+    closing: bool,
+    ended: bool,
+    done: VecDeque<Done>,
+}
+
+impl Shared {
+    fn has_work(&self, lane: usize, open: bool) -> bool {
+        let takes = lane < self.active && !self.waiting.is_empty();
+        self.ended || takes || (open && self.closing && self.waiting.is_empty())
+    }
+
+    /// `None`: nothing more will come.
+    fn take(&mut self, lane: usize) -> Option<Work> {
+        if self.ended {
+            return None;
+        }
+        let Some(data) = self.waiting.pop_front() else {
+            return Some(Work::Close);
+        };
+        self.waiting_bytes -= size(&data);
+        self.takers.push(as_number(lane));
+        Some(Work::Segment(data, Arc::clone(self.opening.as_ref()?)))
+    }
+
+    /// `waiting_max`: bytes; 0: only what a lane takes at once.
+    fn has_room(&self, size: usize, waiting_max: usize) -> bool {
+        let idle = self.idle.iter().take(self.active).filter(|idle| **idle);
+        match waiting_max {
+            0 => self.waiting.len() < idle.count(),
+            max => self.waiting.is_empty() || self.waiting_bytes + size <= max,
+        }
+    }
+}
+
+fn as_number(lane: usize) -> u32 {
+    u32::try_from(lane).unwrap_or(u32::MAX)
+}
+
+/// A few bytes stand for the bookkeeping, so that many tiny segments are bounded too.
+fn size(data: &SegmentData) -> usize {
+    data.bytes.len() + 256
+}
+
+#[derive(Default)]
 struct Handle {
-    work: Arc<Queue<Work>>,
-    queued: usize,
     gauge: LaneGauge,
     open: bool,
-    thread: Option<threads::Own<()>>,
 }
 
 pub struct Lanes {
+    shared: Arc<Monitor<Shared>>,
     handles: Vec<Handle>,
-    done: Arc<Queue<Done>>,
-    /// Bytes of segments that may wait with each.
-    queue_bytes: usize,
+    threads: Vec<threads::Own<()>>,
+    /// A segment of the batch was given.
+    begun: bool,
+    /// Those that were given and not yet answered for.
+    pending: usize,
+    waiting_max: usize,
 }
 
 impl Lanes {
     pub fn start(agent: &AgentSettings, pipeline: &str) -> Result<Self, Halt> {
         let count = agent.lanes;
-        // Bounded by bytes, in `give`.
         let mut lanes = Self {
-            handles: Vec::with_capacity(count),
-            done: Arc::new(Queue::new(usize::MAX)),
-            queue_bytes: if agent.cores == 1 {
-                0
-            } else {
-                LANE_QUEUE_BYTES
-            },
+            shared: Arc::new(Monitor::new(Shared {
+                idle: vec![false; count],
+                ..Shared::default()
+            })),
+            handles: std::iter::repeat_with(Handle::default)
+                .take(count)
+                .collect(),
+            threads: Vec::with_capacity(count),
+            begun: false,
+            pending: 0,
+            waiting_max: if agent.cores == 1 { 0 } else { WAITING_BYTES },
         };
         for lane in 0..count {
-            let work = Arc::new(Queue::new(usize::MAX));
-            let thread = {
-                let (work, done) = (Arc::clone(&work), Arc::clone(&lanes.done));
-                threads::spawn(&format!("lane-{lane}-{pipeline}"), move || {
-                    lane_thread(lane, &work, &done);
-                })
-            };
-            lanes.handles.push(Handle {
-                work,
-                queued: 0,
-                gauge: LaneGauge::default(),
-                open: false,
-                thread: Some(
-                    thread.map_err(|e| Halt::NotDone(format!("start a lane's thread: {e}")))?,
-                ),
-            });
+            let shared = Arc::clone(&lanes.shared);
+            let name = format!("lane-{lane}-{pipeline}");
+            let thread = threads::spawn(&name, move || lane_thread(lane, &shared))
+                .map_err(|e| Halt::NotDone(format!("start a lane's thread: {e}")))?;
+            lanes.threads.push(thread);
         }
         Ok(lanes)
     }
@@ -88,62 +146,56 @@ impl Lanes {
         self.handles.len()
     }
 
-    /// Gives a segment to the lane with the least work among the first `active`, waiting for room; answers which.
+    /// Gives a segment to whichever of the first `active` lanes takes it, waiting for room. `opening`: of the batch, which its
+    /// first segment begins.
     pub fn give(
         &mut self,
         data: SegmentData,
         active: usize,
-        context: &BatchContext,
-        memory: usize,
-    ) -> Result<u32, Halt> {
-        loop {
-            let lane = (0..active.min(self.handles.len()))
-                .min_by_key(|lane| self.handles[*lane].queued)
-                .unwrap_or(0);
-            let handle = &mut self.handles[lane];
-            if handle.queued == 0 || handle.queued + data.bytes.len() <= self.queue_bytes {
-                if !handle.open {
-                    handle.open = true;
-                    send(&handle.work, Work::Open(Box::new(context.clone()), memory))?;
-                }
-                handle.queued += data.bytes.len() + 256;
-                send(&handle.work, Work::Segment(Box::new(data)))?;
-                return Ok(u32::try_from(lane).unwrap_or(u32::MAX));
-            }
-            self.wait()?;
+        opening: impl FnOnce() -> (BatchContext, usize),
+    ) -> Result<(), Halt> {
+        let size = size(&data);
+        let waiting_max = self.waiting_max;
+        if !self.begun {
+            self.begun = true;
+            let mut shared = self.shared.lock();
+            shared.active = active;
+            shared.opening = Some(Arc::new(opening()));
         }
+        let mut shared = self.shared.wait_while(None, |shared| {
+            !shared.has_room(size, waiting_max) && !shared.done.iter().any(Done::is_failure)
+        });
+        // Where a lane has failed, that is what is noticed next.
+        shared.waiting_bytes += size;
+        shared.waiting.push_back(Box::new(data));
+        drop(shared);
+        self.shared.changed();
+        self.pending += 1;
+        self.poll()
     }
 
     /// Takes in what lanes have finished, without waiting.
     pub fn poll(&mut self) -> Result<(), Halt> {
-        while let Some(done) = self.done.try_receive() {
-            self.note(done)?;
+        let done = std::mem::take(&mut self.shared.lock().done);
+        for done in done {
+            let _open = self.note(done)?;
         }
         Ok(())
     }
 
-    fn wait(&mut self) -> Result<Option<(usize, LaneResult)>, Halt> {
-        let done = self.done.receive().ok_or_else(died)?;
-        self.note(done)
-    }
-
     fn note(&mut self, done: Done) -> Result<Option<(usize, LaneResult)>, Halt> {
         match done {
-            Done::Segment { lane, bytes, gauge } => {
-                let handle = &mut self.handles[lane];
-                handle.queued = handle.queued.saturating_sub(bytes + 256);
-                handle.gauge = gauge;
+            Done::Segment { lane, gauge } => {
+                self.pending -= 1;
+                self.handles[lane] = Handle { gauge, open: true };
                 Ok(None)
             }
             Done::Closed { lane, result } => {
-                let handle = &mut self.handles[lane];
-                handle.open = false;
-                handle.queued = 0;
-                handle.gauge = LaneGauge::default();
+                self.handles[lane] = Handle::default();
                 Ok(Some((lane, *result)))
             }
             Done::Failed(error) => Err(halt_of(error)),
-            Done::Died => Err(died()),
+            Done::Died => Err(Halt::Bug("a lane's thread died".into())),
         }
     }
 
@@ -161,53 +213,41 @@ impl Lanes {
         sum
     }
 
-    /// Closes every open lane and waits for what they leave, by lane.
-    pub fn close(&mut self) -> Result<Vec<Option<LaneResult>>, Halt> {
+    /// Has every open lane closed once nothing waits any more. Answers which lane took each segment, in the order in which they were given,
+    /// and what each lane leaves.
+    pub fn close(&mut self) -> Result<(Vec<u32>, Vec<Option<LaneResult>>), Halt> {
+        self.shared.lock().closing = true;
+        self.shared.changed();
         let mut results: Vec<Option<LaneResult>> = self.handles.iter().map(|_| None).collect();
-        let mut open = 0;
-        for handle in self.handles.iter().filter(|handle| handle.open) {
-            send(&handle.work, Work::Close)?;
-            open += 1;
-        }
-        while open > 0 {
-            if let Some((lane, result)) = self.wait()? {
-                results[lane] = Some(result);
-                open -= 1;
+        while self.pending > 0 || self.handles.iter().any(|handle| handle.open) {
+            let mut shared = self
+                .shared
+                .wait_while(None, |shared| shared.done.is_empty());
+            let done = std::mem::take(&mut shared.done);
+            drop(shared);
+            for done in done {
+                if let Some((lane, result)) = self.note(done)? {
+                    results[lane] = Some(result);
+                }
             }
         }
-        Ok(results)
-    }
-}
-
-impl Lanes {
-    fn end(&mut self) {
-        for handle in &self.handles {
-            handle.work.close();
-        }
-        let threads: Vec<_> = self
-            .handles
-            .drain(..)
-            .filter_map(|mut handle| handle.thread.take())
-            .collect();
-        for thread in threads {
-            // A lane that panicked has said so through the panic hook.
-            let _panicked = thread.join();
-        }
+        let mut shared = self.shared.lock();
+        shared.closing = false;
+        shared.opening = None;
+        self.begun = false;
+        Ok((std::mem::take(&mut shared.takers), results))
     }
 }
 
 impl Drop for Lanes {
     fn drop(&mut self) {
-        self.end();
+        self.shared.lock().ended = true;
+        self.shared.changed();
+        for thread in self.threads.drain(..) {
+            // A lane that panicked has said so through the panic hook.
+            let _panicked = thread.join();
+        }
     }
-}
-
-fn send(work: &Queue<Work>, item: Work) -> Result<(), Halt> {
-    work.send(item).map_err(|_| died())
-}
-
-fn died() -> Halt {
-    Halt::Bug("a lane's thread died".into())
 }
 
 pub(super) fn halt_of(error: SinkError) -> Halt {
@@ -219,56 +259,72 @@ pub(super) fn halt_of(error: SinkError) -> Halt {
 }
 
 /// Says that the lane has died unless it ended well.
-struct Alive<'a>(&'a Queue<Work>, &'a Queue<Done>);
+struct Alive<'a>(&'a Monitor<Shared>);
 
 impl Drop for Alive<'_> {
     fn drop(&mut self) {
-        self.0.close();
         if std::thread::panicking() && !threads::is_dying() {
-            // Closed: nobody asks any more.
-            let _closed = self.1.send(Done::Died);
+            self.0.lock().done.push_back(Done::Died);
+            self.0.changed();
         }
     }
 }
 
-/// Works until its queue is closed or something fails.
-fn lane_thread(lane: usize, work: &Queue<Work>, done: &Queue<Done>) {
-    let _alive = Alive(work, done);
+/// Works until there is an end to it or something fails.
+fn lane_thread(lane: usize, shared: &Monitor<Shared>) {
+    let _alive = Alive(shared);
     let mut open: Option<Lane> = None;
-    while let Some(item) = work.receive() {
-        let answer = match item {
-            Work::Open(context, memory) => {
-                match Lane::open(*context, u32::try_from(lane).unwrap_or(u32::MAX), memory) {
-                    Ok(fresh) => {
-                        open = Some(fresh);
-                        continue;
-                    }
-                    Err(error) => Done::Failed(error),
-                }
-            }
-            Work::Segment(data) => {
-                let Some(open) = open.as_mut() else { continue };
-                match open.take(&data) {
-                    Ok(()) => Done::Segment {
-                        lane,
-                        bytes: data.bytes.len(),
-                        gauge: open.gauge(),
-                    },
-                    Err(error) => Done::Failed(error),
-                }
-            }
-            Work::Close => match open.take().map(Lane::close) {
-                Some(Ok(result)) => Done::Closed {
-                    lane,
-                    result: Box::new(result),
-                },
-                Some(Err(error)) => Done::Failed(error),
-                None => continue,
-            },
+    let mut done = None;
+    while let Some(work) = next(lane, open.is_some(), done.take(), shared) {
+        let result = match work {
+            Work::Segment(data, opening) => take(&mut open, lane, &data, &opening)
+                .map(|gauge| Some(Done::Segment { lane, gauge })),
+            Work::Close => open.take().map(Lane::close).transpose().map(|result| {
+                result
+                    .map(Box::new)
+                    .map(|result| Done::Closed { lane, result })
+            }),
         };
-        let failed = matches!(answer, Done::Failed(_));
-        if done.send(answer).is_err() || failed {
-            return;
+        match result {
+            Ok(answer) => done = answer,
+            Err(error) => {
+                shared.lock().done.push_back(Done::Failed(error));
+                shared.changed();
+                return;
+            }
         }
     }
+}
+
+/// Says what was done, and waits for work; the coordinator is woken once for both.
+fn next(lane: usize, open: bool, done: Option<Done>, shared: &Monitor<Shared>) -> Option<Work> {
+    let mut held = shared.lock();
+    held.done.extend(done);
+    if !held.has_work(lane, open) {
+        held.idle[lane] = true;
+        drop(held);
+        shared.changed();
+        held = shared.wait_while(None, |shared| !shared.has_work(lane, open));
+        held.idle[lane] = false;
+    }
+    let work = held.take(lane);
+    drop(held);
+    shared.changed();
+    work
+}
+
+fn take(
+    open: &mut Option<Lane>,
+    lane: usize,
+    data: &SegmentData,
+    opening: &Opening,
+) -> Result<LaneGauge, SinkError> {
+    let open = if let Some(open) = open {
+        open
+    } else {
+        let (context, memory) = opening.clone();
+        open.insert(Lane::open(context, as_number(lane), memory)?)
+    };
+    open.take(data)?;
+    Ok(open.gauge())
 }
