@@ -28,6 +28,14 @@ pub struct SegmentData {
     pub end: Option<FileEnd>,
 }
 
+impl SegmentData {
+    /// Bytes of memory; a few stand for the bookkeeping, so that many tiny segments are bounded too.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity() + 512
+    }
+}
+
 /// What is known once all of a file was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileEnd {
@@ -162,10 +170,9 @@ impl Channel {
     }
 }
 
-/// A few bytes stand for the bookkeeping, so that many tiny segments are bounded too.
 fn event_bytes(event: &SourceEvent) -> usize {
     match event {
-        SourceEvent::Segment(data) => data.bytes.capacity() + 512,
+        SourceEvent::Segment(data) => data.memory(),
         _ => 64,
     }
 }

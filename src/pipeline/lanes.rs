@@ -12,7 +12,7 @@ use crate::config::AgentSettings;
 use crate::sink::{BatchContext, Lane, LaneGauge, LaneResult, SinkError};
 use crate::threads::{self, Monitor};
 
-/// Bytes of segments that may wait for a lane where there is more than one core; one segment is always let in.
+/// Bytes of memory of segments that may wait for a lane where there is more than one core; one segment is always let in.
 const WAITING_BYTES: usize = 1 << 20;
 
 /// What a batch's lanes are opened with: its context, and bytes of memory for each.
@@ -75,7 +75,7 @@ impl Shared {
         let Some(data) = self.waiting.pop_front() else {
             return Some(Work::Close);
         };
-        self.waiting_bytes -= size(&data);
+        self.waiting_bytes -= data.memory();
         self.takers.push(as_number(lane));
         Some(Work::Segment(data, Arc::clone(self.opening.as_ref()?)))
     }
@@ -94,11 +94,6 @@ fn as_number(lane: usize) -> u32 {
     u32::try_from(lane).unwrap_or(u32::MAX)
 }
 
-/// A few bytes stand for the bookkeeping, so that many tiny segments are bounded too.
-fn size(data: &SegmentData) -> usize {
-    data.bytes.len() + 256
-}
-
 #[derive(Default)]
 struct Handle {
     gauge: LaneGauge,
@@ -109,9 +104,7 @@ pub struct Lanes {
     shared: Arc<Monitor<Shared>>,
     handles: Vec<Handle>,
     threads: Vec<threads::Own<()>>,
-    /// A segment of the batch was given.
-    begun: bool,
-    /// Those that were given and not yet answered for.
+    /// Segments that were given and not yet answered for.
     pending: usize,
     waiting_max: usize,
 }
@@ -128,7 +121,6 @@ impl Lanes {
                 .take(count)
                 .collect(),
             threads: Vec::with_capacity(count),
-            begun: false,
             pending: 0,
             waiting_max: if agent.cores == 1 { 0 } else { WAITING_BYTES },
         };
@@ -154,14 +146,14 @@ impl Lanes {
         active: usize,
         opening: impl FnOnce() -> (BatchContext, usize),
     ) -> Result<(), Halt> {
-        let size = size(&data);
+        let size = data.memory();
         let waiting_max = self.waiting_max;
-        if !self.begun {
-            self.begun = true;
-            let mut shared = self.shared.lock();
+        let mut shared = self.shared.lock();
+        if shared.opening.is_none() {
             shared.active = active;
             shared.opening = Some(Arc::new(opening()));
         }
+        drop(shared);
         let mut shared = self.shared.wait_while(None, |shared| {
             !shared.has_room(size, waiting_max) && !shared.done.iter().any(Done::is_failure)
         });
@@ -178,7 +170,7 @@ impl Lanes {
     pub fn poll(&mut self) -> Result<(), Halt> {
         let done = std::mem::take(&mut self.shared.lock().done);
         for done in done {
-            let _open = self.note(done)?;
+            let _closed = self.note(done)?;
         }
         Ok(())
     }
@@ -234,7 +226,6 @@ impl Lanes {
         let mut shared = self.shared.lock();
         shared.closing = false;
         shared.opening = None;
-        self.begun = false;
         Ok((std::mem::take(&mut shared.takers), results))
     }
 }
